@@ -1,0 +1,23 @@
+//! The words of the domain: validated values that every other room may use.
+//!
+//! Decides nothing about time, Kafka or HTTP. Types that are part of a public contract (`Action`,
+//! `Status`, `Customer`, …) derive serde and schemars here, so that a word has one definition and
+//! a schema cannot drift from it. Whole records live in [`crate::wire`].
+
+mod command;
+mod customer;
+mod device;
+mod failure;
+mod metadata;
+mod order;
+mod outcome;
+mod position;
+
+pub use command::{Action, Command, CommandId, PackedCommand};
+pub use customer::Customer;
+pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
+pub use failure::CallFailure;
+pub use metadata::{Metadata, ORDER_NUMBER};
+pub use order::{Cause, Source};
+pub use outcome::{Failure, FailureCode, OutcomeId, Status};
+pub use position::{Epoch, Offset, Partition};
