@@ -1,5 +1,7 @@
 //! One intended change of one device, and the packed form in which it waits in memory.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,8 +120,9 @@ impl Command {
 ///
 /// The engine passes it around unopened and opens it only to fold or to guard. About 170 bytes
 /// for a phone with an order number.
+/// Shared, so that a call in preparation and the lane that waits for its result hold it once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PackedCommand(Box<[u8]>);
+pub struct PackedCommand(Arc<[u8]>);
 
 impl PackedCommand {
     /// Packs a command.
@@ -128,7 +131,7 @@ impl PackedCommand {
         // Serialising plain data into a growing vector has no failure but memory exhaustion.
         #[allow(clippy::expect_used)]
         let bytes = postcard::to_stdvec(command).expect("a command is plain data");
-        Self(bytes.into_boxed_slice())
+        Self(bytes.into())
     }
 
     /// Opens it.
@@ -140,23 +143,11 @@ impl PackedCommand {
         command
     }
 
-    /// Size in bytes.
+    /// Size in bytes; never 0.
     #[must_use]
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether it holds nothing, as after [`PackedCommand::default`].
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Default for PackedCommand {
-    /// An empty one, which stands for a command whose outcome is published.
-    fn default() -> Self {
-        Self(Box::default())
     }
 }
 

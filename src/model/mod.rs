@@ -4,20 +4,24 @@
 //! `Status`, `Customer`, …) derive serde and schemars here, so that a word has one definition and
 //! a schema cannot drift from it. Whole records live in [`crate::wire`].
 
+mod batch;
 mod command;
 mod customer;
 mod device;
 mod failure;
 mod metadata;
+mod operation;
 mod order;
 mod outcome;
 mod position;
 
+pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
 pub use command::{Action, Command, CommandId, PackedCommand};
 pub use customer::Customer;
 pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
 pub use failure::CallFailure;
 pub use metadata::{Metadata, ORDER_NUMBER};
+pub use operation::{DeviceFault, DeviceResult, DeviceState, DeviceVerdict, OperationReply};
 pub use order::{Cause, Source};
-pub use outcome::{Failure, FailureCode, OutcomeId, Status};
+pub use outcome::{Failure, FailureCode, OutcomeId, Status, Verdict};
 pub use position::{Epoch, Offset, Partition};

@@ -1,5 +1,8 @@
 //! What became of a command: status, failure, and the codes subscribers may rely on.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -205,4 +208,26 @@ pub struct Failure {
     pub message: String,
     /// Whether sending the same order event again, unchanged, may work.
     pub retryable: bool,
+}
+
+/// The final word about one command, and how it came about; with the command it makes the outcome
+/// event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The word.
+    pub status: Status,
+    /// Why, for failed, stale and unresolved commands.
+    pub failure: Option<Box<Failure>>,
+    /// The command that superseded, absorbed or cancelled this one.
+    pub decided_by: Option<CommandId>,
+    /// The API's id of the device, if it is known.
+    pub device_id: Option<Box<str>>,
+    /// The operation that carried the command.
+    pub operation: Option<Arc<str>>,
+    /// How often the command was sent.
+    pub attempts: u16,
+    /// When the call that decided it was made; `None` if there was none.
+    pub submitted_at: Option<Timestamp>,
+    /// When it was decided.
+    pub completed_at: Timestamp,
 }

@@ -1,0 +1,1 @@
+//! The whole product in one process: embedded broker, sandbox, a stream of orders, a summary.

@@ -1,0 +1,1 @@
+//! Order event in, commands, outcomes or a dead letter out.

@@ -1,0 +1,5 @@
+//! Decisions: sans-IO and deterministic. Time comes in as an argument, effects go out as values.
+//!
+//! Names no runtime, no client library, and neither `wire` nor `shell`.
+
+pub mod intake;

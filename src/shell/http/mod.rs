@@ -1,0 +1,1 @@
+//! The reseller API over HTTP.

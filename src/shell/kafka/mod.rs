@@ -1,0 +1,1 @@
+//! Kafka: consumers on their own threads, transactions, topics.

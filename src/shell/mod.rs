@@ -1,0 +1,4 @@
+//! Doing: the room that talks to Kafka, to HTTP and to the clock.
+
+pub mod http;
+pub mod kafka;

@@ -1,0 +1,1 @@
+//! The oracle: checks the invariants from what can be seen from outside.
