@@ -2,4 +2,8 @@
 //!
 //! Names no runtime, no client library, and neither `wire` nor `shell`.
 
+mod options;
+
 pub mod intake;
+
+pub use options::{AccountOptions, GuardMode, Options};
