@@ -1,9 +1,31 @@
 //! Decisions: sans-IO and deterministic. Time comes in as an argument, effects go out as values.
 //!
-//! Names no runtime, no client library, and neither `wire` nor `shell`.
+//! Feed one [`Input`] to [`Worker::handle`], carry out every [`Worker::next_effect`], sleep until
+//! [`Worker::wake_at`], repeat. Names no runtime, no client library, and neither `wire` nor `shell`.
 
+mod account;
+mod backoff;
+mod batch;
+mod batcher;
+mod commit;
+mod device_map;
+mod effect;
+mod guard;
+mod input;
+mod lane;
 mod options;
+mod quota;
+mod report;
+mod settlement;
+mod slots;
+mod time;
+mod worker;
 
 pub mod intake;
 
+pub use effect::{DeadLetterWrite, Effect, OffsetWrite, OutcomeWrite, Submit, Transaction};
+pub use input::{CallNumber, CommandContent, CommandRead, ForeignRecord, Input};
 pub use options::{AccountOptions, GuardMode, Options};
+pub use report::{AccountReport, LaneReport, Report};
+pub use time::{Mono, Now};
+pub use worker::Worker;

@@ -62,6 +62,9 @@ pub struct Options {
     pub backoff_max: Duration,
     /// When unclaims are looked up first.
     pub guard: GuardMode,
+    /// Whether an unclaim must name the order that holds the device. Where returns bear numbers of
+    /// their own, switch it off: then the time of the event decides, as far as it is known.
+    pub guard_match_order: bool,
     /// Devices whose last claim is remembered for the guard, over all lanes; the oldest are
     /// forgotten. About 64 bytes each.
     pub guard_memory_max: usize,
@@ -95,6 +98,7 @@ impl Default for Options {
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
             guard: GuardMode::default(),
+            guard_match_order: true,
             guard_memory_max: 100_000,
             commands_max: 100_000,
             command_bytes_max: 64 << 20,

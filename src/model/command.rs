@@ -1,5 +1,6 @@
 //! One intended change of one device, and the packed form in which it waits in memory.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Cause, Customer, DeviceKey, Identifiers, Metadata, Source};
+use super::customer::short_hash;
+use super::{Cause, Customer, DeviceHash, DeviceKey, Identifiers, Metadata, Source};
 
 /// Namespace of all ids this worker derives; fixed for ever, since ids must be the same after a
 /// restart and in every version.
@@ -109,6 +111,20 @@ impl Command {
         CommandId::derive(&self.source, &self.line, self.action)
     }
 
+    /// The few numbers by which the engine orders, folds and guards commands unopened.
+    /// `None` only for a hand-made command without identifiers.
+    #[must_use]
+    pub fn facts(&self) -> Option<CommandFacts> {
+        Some(CommandFacts {
+            device: self.device_key()?.hash(),
+            action: self.action,
+            cause: self.cause,
+            customer: self.customer.as_ref().map(Customer::short_hash),
+            order: order_hash(&self.order_id),
+            occurred_at: self.occurred_at.as_microsecond(),
+        })
+    }
+
     /// The device's canonical identity. `None` only for a hand-made command without identifiers.
     #[must_use]
     pub fn device_key(&self) -> Option<DeviceKey> {
@@ -116,12 +132,36 @@ impl Command {
     }
 }
 
+/// What the engine must know of a command at every turn. Ids are reduced to 64 bits of a
+/// collision-resistant hash; only equality is asked of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandFacts {
+    /// The device.
+    pub device: DeviceHash,
+    /// Claim, unclaim or metadata.
+    pub action: Action,
+    /// The kind of the order event.
+    pub cause: Cause,
+    /// The customer, if the event named one.
+    pub customer: Option<NonZeroU64>,
+    /// The order.
+    pub order: NonZeroU64,
+    /// When it happened in the order system, in microseconds since 1970.
+    pub occurred_at: i64,
+}
+
+/// The hash of an order number in [`CommandFacts::order`].
+#[must_use]
+pub fn order_hash(order_id: &str) -> NonZeroU64 {
+    short_hash(b'o', order_id)
+}
+
 /// A command in as few bytes as its content allows (postcard), for the time it waits in memory.
 ///
 /// The engine passes it around unopened and opens it only to fold or to guard. About 170 bytes
 /// for a phone with an order number.
 /// Shared, so that a call in preparation and the lane that waits for its result hold it once.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PackedCommand(Arc<[u8]>);
 
 impl PackedCommand {
@@ -143,11 +183,16 @@ impl PackedCommand {
         command
     }
 
-    /// Size in bytes; never 0.
+    /// Size in bytes.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether it holds nothing, as after [`PackedCommand::default`]: the command moved on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

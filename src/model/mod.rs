@@ -16,7 +16,7 @@ mod outcome;
 mod position;
 
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
-pub use command::{Action, Command, CommandId, PackedCommand};
+pub use command::{Action, Command, CommandFacts, CommandId, PackedCommand, order_hash};
 pub use customer::Customer;
 pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
 pub use failure::CallFailure;

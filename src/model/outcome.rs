@@ -139,6 +139,9 @@ pub enum FailureCode {
     /// `SINGLE_DEVICE_STATUS_DEVICE_LIMIT_EXCEEDED`.
     #[serde(rename = "device.limit_exceeded")]
     DeviceLimitExceeded,
+    /// The unclaim would have removed a claim that it does not mean; it was not sent.
+    #[serde(rename = "device.stale_unclaim")]
+    StaleUnclaim,
     /// Any other status of a single device, and values newer than this worker.
     #[serde(rename = "device.other")]
     DeviceOther,
@@ -182,6 +185,7 @@ impl FailureCode {
             Self::DeviceInvalidToken => "device.invalid_token",
             Self::DeviceRevokedToken => "device.revoked_token",
             Self::DeviceLimitExceeded => "device.limit_exceeded",
+            Self::StaleUnclaim => "device.stale_unclaim",
             Self::DeviceOther => "device.other",
             Self::BatchRejected => "batch.rejected",
             Self::BatchOperationFailed => "batch.operation_failed",

@@ -1,0 +1,81 @@
+//! Group commit of commands into batches, for one account and one action.
+//!
+//! A batch closes when it is full, or when nothing has joined for the linger. Since a call also
+//! needs a token of the quota, and only one submit of an action is under way at a time, batches
+//! grow with the load by themselves: no fixed size, no fixed timer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::batch::BatchIx;
+use super::slots::SlotRef;
+use super::{Mono, Options};
+
+/// The commands that are ready to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Batcher {
+    /// In order of becoming ready. Names that are out of date are skipped.
+    queue: VecDeque<SlotRef>,
+    /// Commands in the queue that are really there.
+    ready: usize,
+    /// When the first of them came, counted from the last time a batch closed.
+    first: Mono,
+    /// When the last one came.
+    last: Mono,
+    /// The batch of this action that is between its intent and the API's answer.
+    pub(crate) submitting: Option<BatchIx>,
+}
+
+impl Batcher {
+    /// A command became ready.
+    pub(crate) fn join(&mut self, now: Mono, command: SlotRef) {
+        if self.ready == 0 {
+            self.first = now;
+        }
+        self.last = now;
+        self.ready += 1;
+        self.queue.push_back(command);
+    }
+
+    /// A ready command went away: folded, or its lane dropped.
+    pub(crate) fn leave(&mut self) {
+        self.ready -= 1;
+    }
+
+    /// Commands waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.ready
+    }
+
+    /// When the next batch may close, the quota permitting; `None` while nothing waits or a
+    /// submit is under way.
+    pub(crate) fn due(&self, options: &Options) -> Option<Mono> {
+        if self.ready == 0 || self.submitting.is_some() {
+            None
+        } else if self.ready >= options.batch_items_max {
+            Some(Mono::default())
+        } else {
+            let patience: Duration = options.batch_linger_max;
+            Some((self.last + options.batch_linger).min(self.first + patience))
+        }
+    }
+
+    /// Takes the longest waiting commands, at most `items_max` of them that `is_current`.
+    pub(crate) fn close(
+        &mut self,
+        now: Mono,
+        items_max: usize,
+        is_current: impl Fn(SlotRef) -> bool,
+    ) -> Vec<SlotRef> {
+        let mut items = Vec::with_capacity(items_max.min(self.ready));
+        while items.len() < items_max {
+            let Some(command) = self.queue.pop_front() else { break };
+            if is_current(command) {
+                items.push(command);
+            }
+        }
+        self.ready -= items.len();
+        self.first = now;
+        items
+    }
+}

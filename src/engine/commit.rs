@@ -1,0 +1,86 @@
+//! What waits for the next transaction, and the one under way.
+//!
+//! Only names and decided outcomes are queued; ledger records are written from the state of their
+//! batches when the transaction is built, so the last truth is what is committed (group commit).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::model::{BatchId, Epoch, Partition};
+
+use super::batch::BatchIx;
+use super::{DeadLetterWrite, Mono, OutcomeWrite, Transaction};
+
+/// Outcomes in one transaction at most, so that its time stays far below the broker's limit.
+pub(crate) const OUTCOMES_MAX: usize = 20_000;
+
+/// An outcome that waits for its transaction.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) batch: BatchIx,
+    pub(crate) epoch: Epoch,
+    pub(crate) write: OutcomeWrite,
+}
+
+/// A transaction that the shell is carrying out.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) transaction: Arc<Transaction>,
+    /// The batches whose intents are in it, with the start of the lease that each stands for.
+    pub(crate) intents: Vec<(BatchIx, Mono)>,
+}
+
+/// The queue before the producer.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    pub(crate) outcomes: VecDeque<Decided>,
+    pub(crate) dead_letters: VecDeque<(Epoch, DeadLetterWrite)>,
+    /// Batches whose ledger record in a lane is no longer what it should be.
+    pub(crate) dirty: BTreeSet<(Partition, BatchIx)>,
+    /// Records that are to end with a tombstone.
+    pub(crate) ended: BTreeSet<(Partition, BatchId)>,
+    /// Lanes whose watermark moved over offsets decided before this assignment.
+    pub(crate) moved: BTreeSet<Partition>,
+    pub(crate) running: Option<Running>,
+    /// An aborted transaction that is to be written again before anything else.
+    pub(crate) aborted: Option<Running>,
+    pub(crate) number: u64,
+    /// Aborted transactions in a row, and when to try again.
+    pub(crate) failures: u32,
+    pub(crate) retry_at: Mono,
+}
+
+impl Commit {
+    /// Whether there is something to write.
+    pub(crate) fn is_due(&self) -> bool {
+        !(self.aborted.is_none()
+            && self.outcomes.is_empty()
+            && self.dead_letters.is_empty()
+            && self.dirty.is_empty()
+            && self.ended.is_empty()
+            && self.moved.is_empty())
+    }
+
+    /// Whether something of a lane is queued or under way.
+    pub(crate) fn holds(&self, lane: Partition) -> bool {
+        let running =
+            self.running.iter().chain(&self.aborted).any(|running| {
+                running.transaction.offsets.iter().any(|write| write.partition == lane)
+            });
+        running
+            || self.moved.contains(&lane)
+            || self.dirty.iter().any(|(dirty, _)| *dirty == lane)
+            || self.ended.iter().any(|(ended, _)| *ended == lane)
+            || self.outcomes.iter().any(|decided| decided.write.partition == lane)
+            || self.dead_letters.iter().any(|(_, write)| write.partition == lane)
+    }
+
+    /// Forgets everything of a lane that is not under way.
+    pub(crate) fn forget(&mut self, lane: Partition) {
+        self.moved.remove(&lane);
+        self.dirty.retain(|(dirty, _)| *dirty != lane);
+        self.ended.retain(|(ended, _)| *ended != lane);
+        self.outcomes.retain(|decided| decided.write.partition != lane);
+        self.dead_letters.retain(|(_, write)| write.partition != lane);
+    }
+}

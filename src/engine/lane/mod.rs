@@ -1,0 +1,60 @@
+//! One partition of the commands topic: who is in it, how far it is, and what it knows.
+
+mod devices;
+mod fold;
+mod memory;
+mod recovery;
+mod watermark;
+
+use std::collections::BTreeSet;
+
+use crate::model::{BatchId, Epoch, Offset};
+
+pub(crate) use devices::Devices;
+pub(crate) use fold::{Fold, fold};
+pub(crate) use memory::Memory;
+pub(crate) use recovery::{Fate, Restore};
+pub(crate) use watermark::Watermark;
+
+/// Where a lane stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LanePhase {
+    /// Its ledger is being read.
+    Recovering,
+    /// It takes commands.
+    Live,
+    /// Its ledger cannot be understood: it takes nothing until somebody has looked.
+    Stopped(String),
+    /// Revoked: what is decided is published, then the partition is given up.
+    Closing,
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) epoch: Epoch,
+    pub(crate) phase: LanePhase,
+    pub(crate) devices: Devices,
+    pub(crate) watermark: Watermark,
+    /// Batches whose last record says `resolved`, by their last decided offset: each gets its
+    /// tombstone once the watermark has passed that.
+    pub(crate) resolved: BTreeSet<(Offset, BatchId)>,
+    /// What the ledger said of offsets that are yet to be read.
+    pub(crate) restore: Restore,
+    /// Who holds which device, as far as this lane made it so.
+    pub(crate) memory: Memory,
+}
+
+impl Lane {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            phase: LanePhase::Recovering,
+            devices: Devices::default(),
+            watermark: Watermark::at(Offset(0)),
+            resolved: BTreeSet::new(),
+            restore: Restore::default(),
+            memory: Memory::default(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The engine's state for people and metrics: numbers only, taken on request.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Commands in memory.
+    pub commands: usize,
+    /// Bytes of packed commands in memory.
+    pub command_bytes: usize,
+    /// Whether partitions are paused because a bound was reached.
+    pub paused: bool,
+    /// Commands folded into others so far.
+    pub folded: u64,
+    /// Calls whose answers were lost so far.
+    pub lost_answers: u64,
+    /// The lanes.
+    pub lanes: Vec<LaneReport>,
+    /// The accounts.
+    pub accounts: Vec<AccountReport>,
+}
+
+/// One lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneReport {
+    /// The partition.
+    pub partition: i32,
+    /// `recovering`, `live`, `stopped` or `closing`.
+    pub phase: &'static str,
+    /// Why it is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The lowest offset without outcome.
+    pub watermark: i64,
+    /// The offset after the last one read.
+    pub position: i64,
+    /// Devices with commands.
+    pub devices: usize,
+    /// Offsets read and not yet below the watermark.
+    pub pending: usize,
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Commands ready to be sent: claims, unclaims, metadata updates.
+    pub ready: [usize; 3],
+    /// Batches between intent and last outcome.
+    pub batches: usize,
+    /// Devices waiting for a lookup.
+    pub lookups: usize,
+    /// Calls that the quota would grant at once.
+    pub quota_tokens: f64,
+    /// Why the API refuses the account; none while it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_because: Option<String>,
+}

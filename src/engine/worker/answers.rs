@@ -1,0 +1,330 @@
+//! What comes back from submits and polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::backoff::backoff;
+use crate::engine::batch::{Batch, BatchIx, Phase};
+use crate::engine::settlement::settle;
+use crate::engine::slots::{SlotIx, SlotRef};
+use crate::engine::{CallNumber, Now};
+use crate::model::{
+    Action, CallFailure, DeviceFault, DeviceHash, DeviceResult, DeviceVerdict, Failure,
+    FailureCode, OperationReply, Status,
+};
+
+use super::calls::Call;
+use super::lookups::{Question, Why};
+use super::{Timer, Worker};
+
+impl Worker {
+    pub(super) fn on_submitted(
+        &mut self,
+        now: Now,
+        call: CallNumber,
+        result: Result<Arc<str>, CallFailure>,
+    ) {
+        let Some(Call::Submit(ix)) = self.calls.remove(&call) else { return };
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if batch.phase != Phase::Submitting {
+            return;
+        }
+        let account = batch.account;
+        self.accounts[usize::from(account.0)].batcher(batch.action).submitting = None;
+        match result {
+            Ok(operation) => {
+                batch.sends = batch.sends.saturating_add(1);
+                batch.operation = Some(operation);
+                (batch.phase, batch.failures) = (Phase::Polling, 0);
+                self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
+                let first = self.options.poll_delay_min;
+                self.timers.insert((now.mono + first, Timer::Poll(ix)));
+                self.account(account).answer();
+            }
+            Err(CallFailure::NotSent { reason }) => {
+                let wait = self.next_backoff(ix);
+                tracing::warn!(?wait, reason, "a submit did not reach the API; it is repeated");
+                self.resend_after(now, ix, wait);
+            }
+            Err(CallFailure::Ambiguous { reason }) => {
+                self.lost_answers += 1;
+                let wait = self.options.ambiguous_grace.max(self.next_backoff(ix));
+                tracing::warn!(
+                    ?wait,
+                    reason,
+                    "the answer to a submit was lost; it may have worked, so it is repeated only \
+                     after the grace time, and what fails then is looked up"
+                );
+                self.lose_answer(ix);
+                self.resend_after(now, ix, wait);
+            }
+            Err(CallFailure::Throttled { after }) => {
+                let wait = after.unwrap_or_else(|| self.next_backoff(ix));
+                self.account(account).quota.refused(now.mono, wait);
+                self.resend_after(now, ix, wait);
+            }
+            Err(CallFailure::Unauthorised { reason }) => {
+                let wait = self.refuse_account_until(now, account, reason);
+                self.resend_after(now, ix, wait);
+            }
+            Err(CallFailure::Rejected { status, identifier, message }) => {
+                self.account(account).answer();
+                self.on_rejected(now, ix, rejection(status, identifier, message));
+            }
+            Err(CallFailure::NotFound) => {
+                let fault = rejection("NOT_FOUND".into(), None, "the method answered 404".into());
+                self.on_rejected(now, ix, fault);
+            }
+        }
+    }
+
+    fn lose_answer(&mut self, ix: BatchIx) {
+        if let Some(batch) = self.batches.get_mut(&ix) {
+            batch.sends = batch.sends.saturating_add(1);
+            batch.ambiguous = true;
+        }
+    }
+
+    fn resend_after(&mut self, now: Now, ix: BatchIx, wait: Duration) {
+        if let Some(batch) = self.batches.get_mut(&ix) {
+            batch.phase = Phase::Waiting;
+            self.timers.insert((now.mono + wait, Timer::Resend(ix)));
+        }
+    }
+
+    pub(super) fn on_resend_due(&mut self, now: Now, ix: BatchIx) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        if batch.phase == Phase::Waiting {
+            let account = batch.account;
+            if batch.ambiguous && now.mono >= batch.deadline {
+                self.verify_all(now, ix, Why::AnswerLost);
+            } else {
+                self.account(account).resends.push_back(ix);
+            }
+        }
+    }
+
+    pub(super) fn on_poll_due(&mut self, now: Now, ix: BatchIx) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        if batch.phase == Phase::Polling {
+            let account = batch.account;
+            if now.mono >= batch.deadline {
+                self.verify_all(now, ix, Why::Deadline);
+            } else {
+                self.account(account).polls.push_back(ix);
+            }
+        }
+    }
+
+    pub(super) fn on_polled(
+        &mut self,
+        now: Now,
+        call: CallNumber,
+        result: Result<OperationReply, CallFailure>,
+    ) {
+        let Some(Call::Poll(ix)) = self.calls.remove(&call) else { return };
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if batch.phase != Phase::Polling {
+            return;
+        }
+        let account = batch.account;
+        if matches!(result, Ok(_) | Err(CallFailure::NotFound)) {
+            batch.failures = 0;
+            self.accounts[usize::from(account.0)].answer();
+        }
+        match result {
+            Ok(OperationReply::Running { progress }) => {
+                let delay = poll_delay(now, batch, progress, &self.options);
+                let delay = delay.max(self.account(account).poll_interval());
+                self.timers.insert((now.mono + delay, Timer::Poll(ix)));
+            }
+            Ok(OperationReply::Done { results }) => self.on_results(now, ix, results),
+            Ok(OperationReply::Failed { code, message }) => {
+                tracing::warn!(
+                    code,
+                    message,
+                    "an operation failed as a whole; its devices are looked up"
+                );
+                self.verify_all(now, ix, Why::OperationFailed { code, message: message.into() });
+            }
+            Err(CallFailure::NotFound) => self.verify_all(now, ix, Why::Vanished),
+            Err(CallFailure::Rejected { status, message, .. }) => {
+                tracing::warn!(status, message, "a poll was rejected; the devices are looked up");
+                self.verify_all(now, ix, Why::Vanished);
+            }
+            Err(CallFailure::NotSent { reason } | CallFailure::Ambiguous { reason }) => {
+                let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
+                tracing::debug!(?wait, reason, "a poll failed; the operation is asked for again");
+                self.timers.insert((now.mono + wait, Timer::Poll(ix)));
+            }
+            Err(CallFailure::Throttled { after }) => {
+                let wait = after.unwrap_or_else(|| self.next_backoff(ix));
+                self.account(account).quota.refused(now.mono, wait);
+                self.timers.insert((now.mono + wait, Timer::Poll(ix)));
+            }
+            Err(CallFailure::Unauthorised { reason }) => {
+                let wait = self.refuse_account_until(now, account, reason);
+                self.timers.insert((now.mono + wait, Timer::Poll(ix)));
+            }
+        }
+    }
+
+    fn on_results(&mut self, now: Now, ix: BatchIx, results: Vec<DeviceResult>) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        batch.phase = Phase::Settling;
+        let (ambiguous, action) = (batch.ambiguous, batch.action);
+        let items = std::mem::take(&mut batch.items);
+        let hash = |name: &SlotRef| self.slots.get(*name).map(|ix| self.slots[ix].facts.device);
+        // The hash of a device is never 0, so that a dropped item matches nothing.
+        let devices: Vec<DeviceHash> =
+            items.iter().map(|name| hash(name).unwrap_or(DeviceHash(0))).collect();
+        let verdicts = settle(&devices, results);
+        for (name, verdict) in items.into_iter().zip(verdicts) {
+            let Some(ix) = self.slots.get(name) else { continue };
+            match verdict {
+                Some(DeviceVerdict::Succeeded { device_id }) => {
+                    self.decide(now, ix, Status::Succeeded, None, device_id);
+                }
+                Some(DeviceVerdict::Failed(fault)) => {
+                    if ambiguous || needs_lookup(action, &fault) {
+                        self.ask(ix, Question::verify(Why::Failed(fault)));
+                    } else {
+                        self.fail_or_retry(now, ix, &fault);
+                    }
+                }
+                None => self.ask(ix, Question::verify(Why::ResultMissing)),
+            }
+        }
+    }
+
+    /// Finds out about every device of a batch by itself.
+    fn verify_all(&mut self, _now: Now, ix: BatchIx, why: Why) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        batch.phase = Phase::Settling;
+        for name in std::mem::take(&mut batch.items) {
+            if let Some(ix) = self.slots.get(name) {
+                self.ask(ix, Question::verify(why.clone()));
+            }
+        }
+    }
+
+    /// The API refused the call as a whole: halve it, until the commands at fault stand alone.
+    fn on_rejected(&mut self, now: Now, ix: BatchIx, fault: DeviceFault) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        batch.sends = batch.sends.saturating_add(1);
+        let (account, action, ambiguous) = (batch.account, batch.action, batch.ambiguous);
+        let slots = &self.slots;
+        let mut items = std::mem::take(&mut batch.items);
+        items.retain(|name| slots.get(*name).is_some());
+        if let [only] = items[..] {
+            batch.phase = Phase::Settling;
+            if ambiguous || needs_lookup(action, &fault) {
+                return self.ask(only.ix, Question::verify(Why::Failed(Box::new(fault))));
+            }
+            return self.decide(now, only.ix, Status::Failed, Some(failure(&fault)), None);
+        }
+        let (id, lanes) = (batch.id, std::mem::take(&mut batch.lanes));
+        self.commit.ended.extend(lanes.keys().map(|lane| (*lane, id)));
+        batch.waiting = 0;
+        self.finish_batch(ix);
+        self.batches.remove(&ix);
+        let upper = items.split_off(items.len() / 2);
+        for half in [items, upper] {
+            if !half.is_empty() {
+                let ix = self.new_batch(now, account, action, half);
+                if let Some(batch) = self.batches.get_mut(&ix) {
+                    batch.ambiguous = ambiguous;
+                }
+                self.account(account).resends.push_back(ix);
+            }
+        }
+    }
+
+    /// Takes a device's failure at its word: once more if that may help, else it is final.
+    pub(super) fn fail_or_retry(&mut self, now: Now, ix: SlotIx, fault: &DeviceFault) {
+        if fault.retryable && self.sends_of(ix) < self.options.device_attempts_max {
+            self.retry(now, ix);
+        } else {
+            self.decide(now, ix, Status::Failed, Some(failure(fault)), None);
+        }
+    }
+
+    pub(super) fn next_backoff(&mut self, ix: BatchIx) -> Duration {
+        let failures = self.batches.get_mut(&ix).map_or(1, |batch| {
+            batch.failures = batch.failures.saturating_add(1);
+            batch.failures
+        });
+        backoff(failures, self.options.backoff_min, self.options.backoff_max, &mut self.rng)
+    }
+
+    /// The account may not call: nothing of it is failed or lost, it waits.
+    pub(super) fn refuse_account_until(
+        &mut self,
+        now: Now,
+        account: crate::engine::account::AccountIx,
+        reason: String,
+    ) -> Duration {
+        let (min, max) = (self.options.backoff_min, self.options.backoff_max);
+        let refusals = self.account(account).refusals.saturating_add(1);
+        let wait = backoff(refusals, min, max, &mut self.rng);
+        tracing::error!(
+            account = %self.account(account).name, ?wait, reason,
+            "the API refuses this account; its commands wait, nothing is failed or lost. Check its \
+             credentials and its access in the zero-touch portal"
+        );
+        self.account(account).refuse(now.mono + wait, reason);
+        wait
+    }
+}
+
+/// When to ask next: Google's sample formula, within bounds.
+fn poll_delay(
+    now: Now,
+    batch: &Batch,
+    progress: Option<u8>,
+    options: &crate::engine::Options,
+) -> Duration {
+    let elapsed = now.mono.since(batch.submitted);
+    let estimate = match progress {
+        Some(progress @ 1..=100) => {
+            elapsed.saturating_mul(100 - u32::from(progress)) / u32::from(progress)
+        }
+        // Google's samples disagree here: one waits the minimum, the others the maximum. Waiting
+        // as long again as it took so far lies between.
+        _ => elapsed,
+    };
+    estimate.max(options.poll_delay_min).min(options.poll_delay_max)
+}
+
+/// Failures whose meaning depends on the device's real state: "already claimed" by the right
+/// customer is a success, and so is "not claimed" for an unclaim.
+fn needs_lookup(action: Action, fault: &DeviceFault) -> bool {
+    let exists = fault.api_identifier.as_deref() == Some("DEVICE_ALREADY_EXISTS");
+    match action {
+        Action::Claim => exists || fault.code == FailureCode::DeviceNotYours,
+        Action::Unclaim => !fault.retryable && fault.code != FailureCode::DevicePermissionDenied,
+        Action::UpdateMetadata => false,
+    }
+}
+
+fn rejection(status: String, identifier: Option<String>, message: String) -> DeviceFault {
+    DeviceFault {
+        code: FailureCode::BatchRejected,
+        api_status: status,
+        api_identifier: identifier,
+        api_message: Some(message),
+        retryable: false,
+    }
+}
+
+/// The outcome's account of a device's fault.
+pub(super) fn failure(fault: &DeviceFault) -> Failure {
+    let said = fault.api_message.as_deref().unwrap_or("no message");
+    Failure {
+        code: fault.code,
+        api_status: Some(fault.api_status.clone()).filter(|status| !status.is_empty()),
+        api_identifier: fault.api_identifier.clone(),
+        message: format!("the API refused the change: {said}"),
+        retryable: fault.retryable,
+    }
+}

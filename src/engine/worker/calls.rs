@@ -1,0 +1,254 @@
+//! What goes out: polls first, then batches to be repeated, then new batches and lookups by turns,
+//! each for a token of its account's quota.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use uuid::{Builder, Uuid};
+
+use crate::engine::account::AccountIx;
+use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
+use crate::engine::slots::{SlotRef, Stage};
+use crate::engine::{CallNumber, Effect, Mono, Now, Submit};
+use crate::model::{Action, BatchId, Partition};
+
+use super::Worker;
+
+/// What an answer will be about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Submit(BatchIx),
+    Poll(BatchIx),
+    Lookup(AccountIx, SlotRef),
+}
+
+impl Worker {
+    pub(super) fn make_calls(&mut self, now: Now, account: AccountIx) {
+        self.make_polls(now, account);
+        self.make_resends(now, account);
+        loop {
+            let batch = self.due_batcher(now.mono, account);
+            let lookup = self.has_lookup(account);
+            let state = self.account(account);
+            let lookup_first = lookup && (batch.is_none() || state.lookup_turn);
+            if (batch.is_none() && !lookup) || !state.grant(now.mono) {
+                return;
+            }
+            state.lookup_turn = !lookup_first;
+            match batch {
+                Some(action) if !lookup_first => self.close_batch(now, account, action),
+                Some(_) | None => self.make_lookup(account),
+            }
+        }
+    }
+
+    /// When an account's next call could go out.
+    pub(super) fn next_call(&mut self, now: Now) -> Option<Mono> {
+        (0..self.accounts.len())
+            .filter_map(|ix| self.next_call_of(now, AccountIx(u16::try_from(ix).ok()?)))
+            .min()
+    }
+
+    fn next_call_of(&mut self, now: Now, account: AccountIx) -> Option<Mono> {
+        let waits = self.has_lookup(account) || self.may_resend(account);
+        let options = &self.options;
+        let state = &mut self.accounts[usize::from(account.0)];
+        let waits = waits || !state.polls.is_empty();
+        let has_room = state.batches < options.operations_max;
+        let dues = state.batchers.iter().filter_map(|batcher| batcher.due(options));
+        let due = if waits { Some(now.mono) } else { dues.min().filter(|_| has_room) };
+        due.map(|due| due.max(state.next_grant(now.mono)))
+    }
+
+    fn make_polls(&mut self, now: Now, account: AccountIx) {
+        while let Some(ix) = self.account(account).polls.front().copied() {
+            let operation = self
+                .batches
+                .get(&ix)
+                .filter(|batch| batch.phase == Phase::Polling)
+                .and_then(|batch| batch.operation.clone());
+            if operation.is_some() && !self.account(account).grant(now.mono) {
+                return;
+            }
+            self.account(account).polls.pop_front();
+            if let Some(operation) = operation {
+                let call = self.number_call(Call::Poll(ix));
+                self.effects.push_back(Effect::Poll { call, account: account.0, operation });
+            }
+        }
+    }
+
+    fn make_resends(&mut self, now: Now, account: AccountIx) {
+        while self.may_resend(account) && self.account(account).grant(now.mono) {
+            if let Some(ix) = self.account(account).resends.pop_front() {
+                self.intend(now, ix);
+            }
+        }
+    }
+
+    /// Whether the first batch to be repeated is still there and its action has no submit under
+    /// way.
+    fn may_resend(&mut self, account: AccountIx) -> bool {
+        while let Some(ix) = self.account(account).resends.front().copied() {
+            match self.batches.get(&ix).map(|batch| (batch.phase, batch.action)) {
+                Some((Phase::Waiting, action)) => {
+                    return self.account(account).batcher(action).submitting.is_none();
+                }
+                _ => self.account(account).resends.pop_front(),
+            };
+        }
+        false
+    }
+
+    /// The action whose batch has been due for longest.
+    fn due_batcher(&self, now: Mono, account: AccountIx) -> Option<Action> {
+        let state = &self.accounts[usize::from(account.0)];
+        if state.batches >= self.options.operations_max {
+            return None;
+        }
+        let dues = Action::ALL.iter().zip(&state.batchers);
+        dues.filter_map(|(action, batcher)| Some((batcher.due(&self.options)?, *action)))
+            .filter(|(due, _)| *due <= now)
+            .min()
+            .map(|(_, action)| action)
+    }
+
+    fn close_batch(&mut self, now: Now, account: AccountIx, action: Action) {
+        let (slots, items_max) = (&self.slots, self.options.batch_items_max);
+        let is_current =
+            |name: SlotRef| slots.get(name).is_some_and(|ix| slots[ix].stage == Stage::Ready);
+        let state = &mut self.accounts[usize::from(account.0)];
+        let items = state.batcher(action).close(now.mono, items_max, is_current);
+        let ix = self.new_batch(now, account, action, items);
+        self.intend(now, ix);
+    }
+
+    /// Puts commands, which are in no batch, into a new one.
+    pub(super) fn new_batch(
+        &mut self,
+        now: Now,
+        account: AccountIx,
+        action: Action,
+        items: Vec<SlotRef>,
+    ) -> BatchIx {
+        let ix = self.number_batch();
+        let mut lanes: BTreeMap<Partition, LanePart> = BTreeMap::new();
+        let mut attempts_before = 0;
+        for name in &items {
+            let slot = &mut self.slots[name.ix];
+            (slot.stage, slot.batch) = (Stage::InBatch, ix);
+            attempts_before = attempts_before.max(slot.attempts);
+            let part = lanes.entry(slot.lane).or_default();
+            part.open.extend(self.slots.with_folded(name.ix).map(|ix| self.slots[ix].offset));
+        }
+        self.account(account).batches += 1;
+        let batch = Batch {
+            id: BatchId(self.random_id()),
+            account,
+            action,
+            waiting: items.len(),
+            items,
+            phase: Phase::Waiting,
+            intended: now.mono,
+            intended_at: now.wall,
+            submitted: now.mono,
+            submitted_at: None,
+            deadline: now.mono + self.options.operation_deadline,
+            deadline_at: now.wall_after(self.options.operation_deadline),
+            operation: None,
+            attempts_before,
+            sends: 0,
+            ambiguous: false,
+            failures: 0,
+            lanes,
+        };
+        self.batches.insert(ix, batch);
+        ix
+    }
+
+    /// Begins a lease: the call follows once this intent has committed.
+    pub(super) fn intend(&mut self, now: Now, ix: BatchIx) {
+        let (deadline, deadline_at) = (
+            now.mono + self.options.operation_deadline,
+            now.wall_after(self.options.operation_deadline),
+        );
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        batch.phase = Phase::Intending;
+        (batch.intended, batch.intended_at) = (now.mono, now.wall);
+        if !batch.ambiguous {
+            (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
+        }
+        self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
+        let state = &mut self.accounts[usize::from(batch.account.0)];
+        state.batcher(batch.action).submitting = Some(ix);
+    }
+
+    /// Makes the call of a batch. Its only caller holds the proof that the intent whose lease
+    /// began at `began` has committed (I5).
+    pub(super) fn submit(&mut self, now: Now, ix: BatchIx, began: Mono) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if batch.phase != Phase::Intending || batch.intended != began {
+            return;
+        }
+        let lease_until = began + self.options.lease;
+        if now.mono >= lease_until {
+            tracing::warn!(batch = %batch.id, "the intent took longer than the lease; intended anew");
+            return self.intend(now, ix);
+        }
+        let slots = &self.slots;
+        batch.items.retain(|name| slots.get(*name).is_some());
+        if batch.items.is_empty() {
+            return self.finish_batch(ix);
+        }
+        let commands = batch.items.iter().map(|name| slots[name.ix].packed.clone()).collect();
+        batch.phase = Phase::Submitting;
+        (batch.submitted, batch.submitted_at) = (now.mono, Some(now.wall));
+        let (account, action) = (batch.account.0, batch.action);
+        let call = self.number_call(Call::Submit(ix));
+        let submit = Submit { call, account, action, lease_until, commands };
+        self.effects.push_back(Effect::Submit(submit));
+    }
+
+    /// No item is left in a batch: it counts no longer, and stays only for the ledger.
+    pub(super) fn finish_batch(&mut self, ix: BatchIx) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if batch.phase == Phase::Finished {
+            return;
+        }
+        batch.phase = Phase::Finished;
+        let state = &mut self.accounts[usize::from(batch.account.0)];
+        state.batches -= 1;
+        let batcher = state.batcher(batch.action);
+        if batcher.submitting == Some(ix) {
+            batcher.submitting = None;
+        }
+        self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
+        batch.items = Vec::new();
+    }
+
+    pub(super) fn account(&mut self, account: AccountIx) -> &mut crate::engine::account::Account {
+        &mut self.accounts[usize::from(account.0)]
+    }
+
+    pub(super) fn account_named(&self, name: &str) -> Option<AccountIx> {
+        let place = self.accounts.iter().position(|account| &*account.name == name)?;
+        u16::try_from(place).ok().map(AccountIx)
+    }
+
+    pub(super) fn number_batch(&mut self) -> BatchIx {
+        let ix = BatchIx(self.batch_next);
+        self.batch_next = self.batch_next.wrapping_add(1) % BatchIx::NONE.0;
+        ix
+    }
+
+    pub(super) fn number_call(&mut self, call: Call) -> CallNumber {
+        let number = CallNumber(self.call_next);
+        self.call_next += 1;
+        self.calls.insert(number, call);
+        number
+    }
+
+    pub(super) fn random_id(&mut self) -> Uuid {
+        Builder::from_random_bytes(self.rng.random()).into_uuid()
+    }
+}

@@ -1,0 +1,244 @@
+//! Transactions: what is decided becomes visible at once, together with the watermarks.
+//!
+//! Holds I4: offsets are taken from the watermarks after exactly the outcomes of this transaction
+//! were marked decided, so they can never run ahead of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::engine::backoff::backoff;
+use crate::engine::batch::{BatchIx, Phase};
+use crate::engine::commit::{OUTCOMES_MAX, Running};
+use crate::engine::{Effect, Mono, Now, OffsetWrite, Transaction};
+use crate::model::{
+    Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition,
+};
+
+use super::Worker;
+
+/// Offsets that the transaction decides, by lane and batch.
+type DecidedOffsets = BTreeMap<(Partition, BatchIx), Vec<Offset>>;
+
+impl Worker {
+    /// Starts the next transaction if none is under way and there is something to write.
+    pub(super) fn begin_transaction(&mut self, now: Now) {
+        if self.commit.running.is_some() || self.commit.retry_at > now.mono {
+            return;
+        }
+        if let Some(aborted) = self.commit.aborted.take() {
+            return self.start(aborted);
+        }
+        if !self.commit.is_due() {
+            return;
+        }
+        self.commit.number += 1;
+        let mut transaction = Transaction { number: self.commit.number, ..Transaction::default() };
+        let mut decided = DecidedOffsets::new();
+        self.take_outcomes(&mut transaction, &mut decided);
+        self.take_dead_letters(&mut transaction, &mut decided);
+        let mut touched: BTreeSet<Partition> = std::mem::take(&mut self.commit.moved);
+        touched.extend(decided.keys().map(|(lane, _)| *lane));
+        let intents = self.write_ledger(now, &mut transaction, decided, &mut touched);
+        self.write_tombstones(&mut transaction, &touched);
+        transaction.offsets = touched
+            .iter()
+            .filter_map(|partition| {
+                let lane = self.lanes.get(partition)?;
+                let offset = lane.watermark.position();
+                Some(OffsetWrite { partition: *partition, epoch: lane.epoch, offset })
+            })
+            .collect();
+        if !transaction.offsets.is_empty() {
+            self.start(Running { transaction: Arc::new(transaction), intents });
+        }
+    }
+
+    fn start(&mut self, running: Running) {
+        self.effects.push_back(Effect::Commit(Arc::clone(&running.transaction)));
+        self.commit.running = Some(running);
+    }
+
+    fn take_outcomes(&mut self, transaction: &mut Transaction, decided: &mut DecidedOffsets) {
+        let count = self.commit.outcomes.len().min(OUTCOMES_MAX);
+        transaction.outcomes.reserve_exact(count);
+        for outcome in self.commit.outcomes.drain(..count) {
+            let (partition, offset) = (outcome.write.partition, outcome.write.offset);
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            if lane.epoch == outcome.epoch {
+                lane.watermark.decide(offset);
+                decided.entry((partition, outcome.batch)).or_default().push(offset);
+                transaction.outcomes.push(outcome.write);
+            }
+        }
+    }
+
+    fn take_dead_letters(&mut self, transaction: &mut Transaction, decided: &mut DecidedOffsets) {
+        for (epoch, write) in self.commit.dead_letters.drain(..) {
+            let Some(lane) = self.lanes.get_mut(&write.partition) else { continue };
+            if lane.epoch == epoch {
+                lane.watermark.decide(write.offset);
+                let key = (write.partition, BatchIx::NONE);
+                decided.entry(key).or_default().push(write.offset);
+                transaction.dead_letters.push(write);
+            }
+        }
+    }
+
+    /// Writes the records of all batches that changed, as they are now. Returns the intents among
+    /// them.
+    fn write_ledger(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        decided: DecidedOffsets,
+        touched: &mut BTreeSet<Partition>,
+    ) -> Vec<(BatchIx, Mono)> {
+        let mut dirty = std::mem::take(&mut self.commit.dirty);
+        for ((partition, ix), mut offsets) in decided {
+            if let Some(batch) = self.batches.get_mut(&ix) {
+                batch.close_offsets(partition, &mut offsets, true);
+                dirty.insert((partition, ix));
+            } else {
+                self.write_unbatched(now, transaction, partition, offsets);
+            }
+        }
+        let mut intents = BTreeSet::new();
+        for (partition, ix) in dirty {
+            if self.write_batch(transaction, partition, ix) {
+                touched.insert(partition);
+            }
+            if let Some(batch) = self.batches.get(&ix) {
+                match batch.phase {
+                    Phase::Intending => drop(intents.insert((ix, batch.intended))),
+                    Phase::Finished if batch.lanes.is_empty() => drop(self.batches.remove(&ix)),
+                    _ => {}
+                }
+            }
+        }
+        for (partition, batch) in std::mem::take(&mut self.commit.ended) {
+            if self.lanes.contains_key(&partition) {
+                transaction.ledger.push(LedgerWrite { partition, batch, record: None });
+                touched.insert(partition);
+            }
+        }
+        intents.into_iter().collect()
+    }
+
+    /// Writes what the ledger is to say of one batch in one lane. `false` if the lane is gone.
+    fn write_batch(
+        &mut self,
+        transaction: &mut Transaction,
+        partition: Partition,
+        ix: BatchIx,
+    ) -> bool {
+        let (Some(lane), Some(batch)) = (self.lanes.get_mut(&partition), self.batches.get_mut(&ix))
+        else {
+            return false;
+        };
+        let mark = lane.watermark.position();
+        if let Some(part) = batch.lanes.get_mut(&partition) {
+            part.decided.retain(|offset| *offset >= mark);
+        }
+        let name = &self.accounts[usize::from(batch.account.0)].name;
+        let write = batch.record(partition, name);
+        match &write.record {
+            None => drop(batch.lanes.remove(&partition)),
+            Some(record) if record.state == BatchState::Resolved => {
+                batch.lanes.remove(&partition);
+                lane.resolved.extend(record.decided.last().map(|last| (last, batch.id)));
+            }
+            Some(_) => {}
+        }
+        transaction.ledger.push(write);
+        true
+    }
+
+    /// Outcomes that no batch stands for need a record too, as long as the watermark is below.
+    fn write_unbatched(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        partition: Partition,
+        mut offsets: Vec<Offset>,
+    ) {
+        let id = BatchId(self.random_id());
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let mark = lane.watermark.position();
+        offsets.retain(|offset| *offset >= mark);
+        let decided = OffsetSet::new(offsets);
+        let Some(last) = decided.last() else { return };
+        lane.resolved.insert((last, id));
+        let record = LedgerRecord {
+            batch: id,
+            action: Action::Claim,
+            account: Arc::from(""),
+            state: BatchState::Resolved,
+            open: OffsetSet::default(),
+            decided,
+            attempt: 0,
+            intended_at: now.wall,
+            deadline: now.wall,
+        };
+        transaction.ledger.push(LedgerWrite { partition, batch: id, record: Some(record) });
+    }
+
+    /// Ends the records that the watermark has passed.
+    fn write_tombstones(&mut self, transaction: &mut Transaction, touched: &BTreeSet<Partition>) {
+        for partition in touched {
+            let Some(lane) = self.lanes.get_mut(partition) else { continue };
+            let mark = lane.watermark.position();
+            while let Some((last, batch)) = lane.resolved.first().copied() {
+                if last >= mark {
+                    break;
+                }
+                lane.resolved.pop_first();
+                transaction.ledger.push(LedgerWrite { partition: *partition, batch, record: None });
+            }
+        }
+    }
+
+    pub(super) fn on_committed(&mut self, now: Now, number: u64) {
+        let running = self.commit.running.take_if(|running| running.transaction.number == number);
+        let Some(running) = running else { return };
+        self.commit.failures = 0;
+        for (batch, began) in running.intents {
+            self.submit(now, batch, began);
+        }
+    }
+
+    /// None of it is visible. What belongs to lanes that are still ours is written again; the
+    /// offsets are those that were decided then, since nothing has committed in between.
+    pub(super) fn on_aborted(&mut self, now: Now, number: u64) {
+        let running = self.commit.running.take_if(|running| running.transaction.number == number);
+        let Some(running) = running else { return };
+        self.commit.failures = self.commit.failures.saturating_add(1);
+        let owned: BTreeSet<Partition> = running
+            .transaction
+            .offsets
+            .iter()
+            .filter(|write| {
+                self.lanes.get(&write.partition).is_some_and(|lane| lane.epoch == write.epoch)
+            })
+            .map(|write| write.partition)
+            .collect();
+        let mut again = Transaction::clone(&running.transaction);
+        again.ledger.retain(|write| owned.contains(&write.partition));
+        again.outcomes.retain(|write| owned.contains(&write.partition));
+        again.dead_letters.retain(|write| owned.contains(&write.partition));
+        again.offsets.retain(|write| owned.contains(&write.partition));
+        if again.offsets.is_empty() {
+            return;
+        }
+        self.commit.number += 1;
+        again.number = self.commit.number;
+        let wait = backoff(
+            self.commit.failures,
+            std::time::Duration::from_millis(100),
+            self.options.backoff_max,
+            &mut self.rng,
+        );
+        self.commit.retry_at = now.mono + wait;
+        self.commit.aborted =
+            Some(Running { transaction: Arc::new(again), intents: running.intents });
+    }
+}

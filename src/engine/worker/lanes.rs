@@ -1,0 +1,250 @@
+//! Partitions come and go: recovery from the ledger, revocation as a barrier, loss.
+
+use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
+use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
+use crate::engine::slots::{SlotIx, Stage};
+use crate::engine::{Effect, Now};
+use crate::model::{BatchId, BatchState, Epoch, LedgerRecord, Offset, Partition};
+
+use super::{Timer, Worker};
+
+impl Worker {
+    pub(super) fn on_assigned(&mut self, now: Now, partition: Partition, epoch: Epoch) {
+        self.drop_lane(now, partition);
+        self.commit.forget(partition);
+        self.lanes.insert(partition, Lane::new(epoch));
+        self.share_quota(now);
+        self.effects.push_back(Effect::ReadLedger { partition, epoch });
+    }
+
+    pub(super) fn on_ledger_read(
+        &mut self,
+        now: Now,
+        (partition, epoch): (Partition, Epoch),
+        committed: Offset,
+        records: Result<Vec<(BatchId, LedgerRecord)>, String>,
+    ) {
+        let is_awaited = self
+            .lanes
+            .get(&partition)
+            .is_some_and(|lane| lane.epoch == epoch && lane.phase == LanePhase::Recovering);
+        if !is_awaited {
+            return;
+        }
+        let restored = records.and_then(|records| self.restore(now, partition, committed, records));
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        match restored {
+            Ok(restore) => {
+                lane.restore = restore;
+                lane.watermark = Watermark::at(committed);
+                lane.phase = LanePhase::Live;
+                self.effects.push_back(Effect::Start { partition, epoch, from: committed });
+                if self.paused {
+                    self.effects.push_back(Effect::Pause(vec![partition]));
+                }
+            }
+            Err(reason) => {
+                tracing::error!(
+                    %partition, reason,
+                    "the ledger of this lane cannot be understood; the lane is stopped, all others \
+                     go on. Repair or remove the record, then restart the worker"
+                );
+                lane.phase = LanePhase::Stopped(reason);
+            }
+        }
+    }
+
+    fn restore(
+        &mut self,
+        now: Now,
+        partition: Partition,
+        committed: Offset,
+        records: Vec<(BatchId, LedgerRecord)>,
+    ) -> Result<Restore, String> {
+        let mut fates = Vec::with_capacity(records.len());
+        for (id, record) in records {
+            if record.open.is_empty() {
+                if let Some((last, lane)) =
+                    record.decided.last().zip(self.lanes.get_mut(&partition))
+                {
+                    lane.resolved.insert((last, id));
+                }
+                fates.push((record, None));
+                continue;
+            }
+            if record.open.iter().next().is_some_and(|first| first < committed) {
+                return Err(format!(
+                    "ledger record {id} holds offsets open that are below the committed one, \
+                     {committed}"
+                ));
+            }
+            let Some(account) = self.account_named(&record.account) else {
+                return Err(format!(
+                    "ledger record {id} is of account {:?}, which is not configured",
+                    record.account
+                ));
+            };
+            let batch = self.number_batch();
+            self.accounts[usize::from(account.0)].batches += 1;
+            let part = LanePart {
+                open: record.open.iter().collect(),
+                decided: record.decided.iter().collect(),
+            };
+            let operation = match &record.state {
+                BatchState::Accepted { operation } => Some(operation.clone()),
+                BatchState::Intended | BatchState::Resolved => None,
+            };
+            self.batches.insert(
+                batch,
+                Batch {
+                    id,
+                    account,
+                    action: record.action,
+                    items: Vec::new(),
+                    waiting: 0,
+                    phase: Phase::Restoring,
+                    intended: now.mono,
+                    intended_at: record.intended_at,
+                    submitted: now.mono,
+                    submitted_at: Some(record.intended_at),
+                    deadline: now.mono + now.until(record.deadline),
+                    deadline_at: record.deadline,
+                    ambiguous: operation.is_none(),
+                    operation,
+                    attempts_before: record.attempt.saturating_sub(1),
+                    sends: 1,
+                    failures: 0,
+                    lanes: std::iter::once((partition, part)).collect(),
+                },
+            );
+            fates.push((record, Some(batch)));
+        }
+        Restore::new(&fates)
+    }
+
+    /// All commands of a restored batch are here again: go on where the last owner stopped.
+    pub(super) fn on_restored(&mut self, now: Now, ix: BatchIx) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if batch.operation.is_some() {
+            batch.phase = Phase::Polling;
+            self.timers.insert((now.mono, Timer::Poll(ix)));
+        } else {
+            // Perhaps the call was made, perhaps not: let it take effect before it is repeated.
+            batch.phase = Phase::Waiting;
+            let grace = self.options.ambiguous_grace;
+            let due = batch.intended_at.checked_add(grace).unwrap_or(now.wall);
+            let wait = now.until(due).min(grace);
+            self.timers.insert((now.mono + wait, Timer::Resend(ix)));
+        }
+        if batch.waiting == 0 {
+            self.finish_batch(ix);
+        }
+    }
+
+    /// The lane is closed at once; the partition is released when nothing of it is queued or in a
+    /// running transaction.
+    pub(super) fn on_revoked(&mut self, now: Now, partition: Partition) {
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.phase = LanePhase::Closing;
+            self.drop_commands(now, partition);
+            // An intent that is not committed yet will never be followed by a call.
+            let batches = &self.batches;
+            self.commit.dirty.retain(|(lane, ix)| {
+                *lane != partition
+                    || batches.get(ix).is_some_and(|batch| batch.phase != Phase::Intending)
+            });
+        } else {
+            self.effects.push_back(Effect::Release { partition });
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, now: Now, partition: Partition) {
+        self.drop_lane(now, partition);
+        self.commit.forget(partition);
+        self.share_quota(now);
+    }
+
+    /// Gives up the partitions whose last transaction has ended.
+    pub(super) fn release_closed(&mut self) {
+        let closed: Vec<Partition> = self
+            .lanes
+            .iter()
+            .filter(|(partition, lane)| {
+                lane.phase == LanePhase::Closing && !self.commit.holds(**partition)
+            })
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in closed {
+            self.forget_lane(partition);
+            self.effects.push_back(Effect::Release { partition });
+        }
+    }
+
+    fn drop_lane(&mut self, now: Now, partition: Partition) {
+        self.drop_commands(now, partition);
+        self.forget_lane(partition);
+    }
+
+    /// Drops every command of a lane that has no outcome yet.
+    fn drop_commands(&mut self, now: Now, partition: Partition) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let heads = lane.devices.drain();
+        for head in heads {
+            let queue: Vec<SlotIx> = self.slots.list(head).collect();
+            for ix in queue {
+                self.leave_stage(ix);
+                let all: Vec<SlotIx> = self.slots.with_folded(ix).collect();
+                for ix in all {
+                    self.slots.remove(ix);
+                }
+            }
+        }
+        self.share_quota(now);
+    }
+
+    /// Takes a command out of whatever counts it, because it goes away or moves on.
+    pub(super) fn leave_stage(&mut self, ix: SlotIx) {
+        let slot = &self.slots[ix];
+        let (stage, account, call, batch) = (slot.stage, slot.account, slot.call, slot.batch);
+        match stage {
+            Stage::Ready => self.accounts[usize::from(account.0)].batcher(call).leave(),
+            Stage::Guarding | Stage::Verifying => {
+                self.questions.remove(&self.slots.name(ix));
+            }
+            Stage::Queued | Stage::InBatch | Stage::Retrying | Stage::Folded => {}
+        }
+        if batch != BatchIx::NONE {
+            self.slots[ix].batch = BatchIx::NONE;
+            if let Some(batch_state) = self.batches.get_mut(&batch) {
+                batch_state.waiting -= 1;
+                if batch_state.waiting == 0 && batch_state.phase != Phase::Restoring {
+                    self.finish_batch(batch);
+                }
+            }
+        }
+    }
+
+    fn forget_lane(&mut self, partition: Partition) {
+        self.lanes.remove(&partition);
+        let mut empty = Vec::new();
+        for (ix, batch) in &mut self.batches {
+            batch.lanes.remove(&partition);
+            if batch.lanes.is_empty() {
+                empty.push(*ix);
+            }
+        }
+        for ix in empty {
+            self.finish_batch(ix);
+            self.batches.remove(&ix);
+        }
+    }
+
+    /// The quota is shared by lanes: ours is the part of the partitions that we own.
+    fn share_quota(&mut self, now: Now) {
+        let owned = self.lanes.values().filter(|lane| lane.phase != LanePhase::Closing).count();
+        let share = owned as f64 / f64::from(self.options.partitions_total.max(1));
+        for account in &mut self.accounts {
+            account.quota.set_share(now.mono, share);
+        }
+    }
+}

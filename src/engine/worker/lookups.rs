@@ -1,0 +1,347 @@
+//! Devices looked up: before an unclaim goes out, and where a result is not to be trusted.
+
+use std::sync::Arc;
+
+use crate::engine::account::AccountIx;
+use crate::engine::backoff::backoff;
+use crate::engine::batch::BatchIx;
+use crate::engine::guard::{Holder, stale};
+use crate::engine::slots::{SlotIx, SlotRef, Stage};
+use crate::engine::{CallNumber, Effect, Now};
+use crate::model::{
+    Action, CallFailure, Command, DeviceFault, DeviceState, Failure, FailureCode, Status,
+};
+
+use super::answers::failure;
+use super::calls::Call;
+use super::{Timer, Worker};
+
+/// Why a device is looked up.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// Would this unclaim remove a claim that it does not mean?
+    MayUnclaim,
+    /// Did the command take effect?
+    Verify {
+        why: Why,
+        /// Lookups that failed so far.
+        failures: u32,
+    },
+}
+
+/// What made a result doubtful.
+#[derive(Clone, Debug)]
+pub(super) enum Why {
+    /// The API said no, which may be because it is so already.
+    Failed(Box<DeviceFault>),
+    /// The operation is done and says nothing of the device.
+    ResultMissing,
+    /// The operation is unknown to the API.
+    Vanished,
+    /// The operation ended with an error of its own.
+    OperationFailed { code: i32, message: Arc<str> },
+    /// The operation did not end in time.
+    Deadline,
+    /// The call was never answered.
+    AnswerLost,
+}
+
+impl Question {
+    pub(super) const fn verify(why: Why) -> Self {
+        Self::Verify { why, failures: 0 }
+    }
+}
+
+/// What a device's real state says of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Truth {
+    AsWanted,
+    /// Claimed as wanted, but the claim's metadata is not there.
+    LacksMetadata,
+    /// Somebody else holds the device.
+    HeldByOther,
+    NotAsWanted,
+}
+
+impl Worker {
+    pub(super) fn ask(&mut self, ix: SlotIx, question: Question) {
+        if matches!(question, Question::Verify { .. }) {
+            self.slots[ix].stage = Stage::Verifying;
+        }
+        let name = self.slots.name(ix);
+        self.questions.insert(name, question);
+        self.queue_lookup(name);
+    }
+
+    pub(super) fn queue_lookup(&mut self, name: SlotRef) {
+        if let Some(ix) = self.slots.get(name) {
+            let account = self.slots[ix].account;
+            self.account(account).lookups.push_back(name);
+        }
+    }
+
+    /// Whether a lookup waits, and one more may be under way.
+    pub(super) fn has_lookup(&mut self, account: AccountIx) -> bool {
+        let (slots, state) = (&self.slots, &mut self.accounts[usize::from(account.0)]);
+        while state.lookups.front().is_some_and(|name| slots.get(*name).is_none()) {
+            state.lookups.pop_front();
+        }
+        !state.lookups.is_empty() && state.lookups_running < self.options.lookups_max
+    }
+
+    pub(super) fn make_lookup(&mut self, account: AccountIx) {
+        let Some(name) = self.account(account).lookups.pop_front() else { return };
+        self.account(account).lookups_running += 1;
+        let call = self.number_call(Call::Lookup(account, name));
+        let command = self.slots[name.ix].packed.clone();
+        self.effects.push_back(Effect::Lookup { call, account: account.0, command });
+    }
+
+    pub(super) fn on_looked_up(
+        &mut self,
+        now: Now,
+        call: CallNumber,
+        result: Result<Option<DeviceState>, CallFailure>,
+    ) {
+        let Some(Call::Lookup(account, name)) = self.calls.remove(&call) else { return };
+        self.account(account).lookups_running -= 1;
+        let Some(ix) = self.slots.get(name) else { return };
+        let Some(question) = self.questions.remove(&name) else { return };
+        let wait = match result {
+            Ok(state) => {
+                self.account(account).answer();
+                return self.on_state(now, ix, question, state.as_ref());
+            }
+            Err(CallFailure::NotFound) => return self.on_state(now, ix, question, None),
+            Err(CallFailure::Rejected { status, identifier, message }) => {
+                let fault = DeviceFault {
+                    code: FailureCode::DeviceInvalidIdentifier,
+                    api_status: status,
+                    api_identifier: identifier,
+                    api_message: Some(message),
+                    retryable: false,
+                };
+                return self.on_lookup_rejected(now, ix, question, &fault);
+            }
+            Err(CallFailure::Throttled { after }) => {
+                let wait = after.unwrap_or(self.options.backoff_min);
+                self.account(account).quota.refused(now.mono, wait);
+                wait
+            }
+            Err(CallFailure::Unauthorised { reason }) => {
+                self.refuse_account_until(now, account, reason)
+            }
+            Err(CallFailure::NotSent { .. } | CallFailure::Ambiguous { .. }) => {
+                let failures = match &question {
+                    Question::MayUnclaim => 3,
+                    Question::Verify { failures, .. } => failures + 1,
+                };
+                let (min, max) = (self.options.backoff_min, self.options.backoff_max);
+                backoff(failures, min, max, &mut self.rng)
+            }
+        };
+        let question = match question {
+            Question::MayUnclaim => Question::MayUnclaim,
+            Question::Verify { why, failures } => Question::Verify { why, failures: failures + 1 },
+        };
+        self.questions.insert(name, question);
+        self.timers.insert((now.mono + wait, Timer::Lookup(name)));
+    }
+
+    fn on_state(&mut self, now: Now, ix: SlotIx, question: Question, state: Option<&DeviceState>) {
+        match question {
+            Question::MayUnclaim => self.on_holder(now, ix, state),
+            Question::Verify { why, .. } => self.on_truth(now, ix, &why, state),
+        }
+    }
+
+    fn on_holder(&mut self, now: Now, ix: SlotIx, state: Option<&DeviceState>) {
+        let id = device_id(state);
+        let Some(holder) = state.and_then(Holder::of_state) else {
+            // Nobody holds it, which is what the command wants.
+            return self.decide(now, ix, Status::Succeeded, None, id);
+        };
+        match stale(&self.slots[ix].facts, &holder, self.options.guard_match_order) {
+            Some(reason) => self.decide_stale(now, ix, reason),
+            None => self.make_ready(now, ix),
+        }
+    }
+
+    fn on_truth(&mut self, now: Now, ix: SlotIx, why: &Why, state: Option<&DeviceState>) {
+        let command = self.slots[ix].packed.unpack();
+        match truth(&command, state) {
+            Truth::AsWanted => self.decide(now, ix, Status::Succeeded, None, device_id(state)),
+            Truth::LacksMetadata if self.may_retry(ix) => {
+                self.slots[ix].call = Action::UpdateMetadata;
+                self.retry(now, ix);
+            }
+            Truth::HeldByOther if matches!(why, Why::Failed(_)) => {
+                let account = self.slots[ix].account;
+                let ours = state.and_then(|state| state.reseller.as_deref())
+                    == Some(&*self.account(account).partner_id);
+                self.decide(now, ix, Status::Failed, Some(held_by_other(why, ours)), None);
+            }
+            Truth::LacksMetadata | Truth::HeldByOther | Truth::NotAsWanted => {
+                self.on_untrue(now, ix, why);
+            }
+        }
+    }
+
+    /// The device is not as the command wants it.
+    fn on_untrue(&mut self, now: Now, ix: SlotIx, why: &Why) {
+        let (status, code, text) = match why {
+            Why::Failed(fault) => return self.fail_or_retry(now, ix, fault),
+            // The operation has ended, so sending again cannot meet it.
+            Why::ResultMissing | Why::OperationFailed { .. } if self.may_retry(ix) => {
+                return self.retry(now, ix);
+            }
+            Why::ResultMissing => (
+                Status::Failed,
+                FailureCode::ResultMissing,
+                "the operation ended without a result for this device, and a lookup shows it \
+                 unchanged"
+                    .to_owned(),
+            ),
+            Why::OperationFailed { code, message } => (
+                Status::Failed,
+                FailureCode::BatchOperationFailed,
+                format!("the operation failed with code {code}: {message}"),
+            ),
+            Why::Vanished => (
+                Status::Unresolved,
+                FailureCode::ResultMissing,
+                "the operation is unknown to the API, and a lookup shows the device unchanged; it \
+                 may still change. Look at the device, then send the event again if need be"
+                    .to_owned(),
+            ),
+            Why::Deadline => (
+                Status::Unresolved,
+                FailureCode::DeadlineExceeded,
+                "the operation did not end before the deadline, and a lookup shows the device \
+                 unchanged; it may still change. Look at the device, then send the event again if \
+                 need be"
+                    .to_owned(),
+            ),
+            Why::AnswerLost => (
+                Status::Unresolved,
+                FailureCode::AnswerLost,
+                "the call was never answered, and a lookup shows the device unchanged; it may \
+                 still change. Look at the device, then send the event again if need be"
+                    .to_owned(),
+            ),
+        };
+        let failure = Failure {
+            code,
+            api_status: None,
+            api_identifier: None,
+            message: text,
+            retryable: true,
+        };
+        self.decide(now, ix, status, Some(failure), None);
+    }
+
+    /// The API cannot even look the device up.
+    fn on_lookup_rejected(&mut self, now: Now, ix: SlotIx, asked: Question, fault: &DeviceFault) {
+        match asked {
+            Question::Verify { why: Why::Failed(first), .. } => {
+                self.decide(now, ix, Status::Failed, Some(failure(&first)), None);
+            }
+            Question::Verify { why, .. } => self.on_untrue(now, ix, &why),
+            // Unguarded it must not go out.
+            Question::MayUnclaim => {
+                self.decide(now, ix, Status::Failed, Some(failure(fault)), None);
+            }
+        }
+    }
+
+    pub(super) fn may_retry(&self, ix: SlotIx) -> bool {
+        self.sends_of(ix) < self.options.device_attempts_max
+    }
+
+    /// How often a command has been sent.
+    pub(super) fn sends_of(&self, ix: SlotIx) -> u16 {
+        let slot = &self.slots[ix];
+        let sends = self.batches.get(&slot.batch).map_or(0, |batch| batch.sends);
+        slot.attempts.saturating_add(sends)
+    }
+
+    /// Sends a command again after a while, in another batch.
+    pub(super) fn retry(&mut self, now: Now, ix: SlotIx) {
+        let sends = self.sends_of(ix);
+        let (batch, lane) = (self.slots[ix].batch, self.slots[ix].lane);
+        if batch != BatchIx::NONE {
+            let mut offsets: Vec<_> =
+                self.slots.with_folded(ix).map(|ix| self.slots[ix].offset).collect();
+            if let Some(batch) = self.batches.get_mut(&batch) {
+                batch.close_offsets(lane, &mut offsets, false);
+            }
+            self.commit.dirty.insert((lane, batch));
+        }
+        self.leave_stage(ix);
+        self.slots[ix].attempts = sends;
+        self.slots[ix].stage = Stage::Retrying;
+        let (min, max) = (self.options.backoff_min, self.options.backoff_max);
+        let wait = backoff(u32::from(sends), min, max, &mut self.rng);
+        self.timers.insert((now.mono + wait, Timer::Retry(self.slots.name(ix))));
+    }
+
+    pub(super) fn on_retry_due(&mut self, now: Now, command: SlotRef) {
+        if let Some(ix) = self.slots.get(command) {
+            self.make_ready(now, ix);
+        }
+    }
+}
+
+fn device_id(state: Option<&DeviceState>) -> Option<Box<str>> {
+    state.and_then(|state| state.device_id.as_deref()).map(Into::into)
+}
+
+fn truth(command: &Command, state: Option<&DeviceState>) -> Truth {
+    let owner = state.and_then(|state| state.owner.as_ref());
+    let has_metadata = state.is_some_and(|state| {
+        command.metadata.iter().all(|(key, value)| {
+            state.metadata.get(key).map_or(value.is_empty(), |known| known == value)
+        })
+    });
+    match command.action {
+        Action::Claim => match owner {
+            None => Truth::NotAsWanted,
+            Some(owner) if Some(owner) != command.customer.as_ref() => Truth::HeldByOther,
+            Some(_) if has_metadata => Truth::AsWanted,
+            Some(_) => Truth::LacksMetadata,
+        },
+        Action::Unclaim if owner.is_none() => Truth::AsWanted,
+        Action::Unclaim => Truth::NotAsWanted,
+        Action::UpdateMetadata if has_metadata => Truth::AsWanted,
+        Action::UpdateMetadata => Truth::NotAsWanted,
+    }
+}
+
+fn held_by_other(why: &Why, ours: bool) -> Failure {
+    let mut failed = match why {
+        Why::Failed(fault) => failure(fault),
+        Why::ResultMissing
+        | Why::Vanished
+        | Why::OperationFailed { .. }
+        | Why::Deadline
+        | Why::AnswerLost => Failure {
+            code: FailureCode::DeviceNotYours,
+            api_status: None,
+            api_identifier: None,
+            message: String::new(),
+            retryable: false,
+        },
+    };
+    if ours {
+        failed.code = FailureCode::DeviceClaimedByOtherCustomer;
+        failed.message = "the device is claimed for another customer; unclaim it there first (a \
+                          return event with that order), then send this event again"
+            .into();
+        failed.retryable = true;
+    } else {
+        failed.code = FailureCode::DeviceNotYours;
+        failed.message =
+            "another company holds the device; it must release the device first".into();
+    }
+    failed
+}

@@ -1,0 +1,243 @@
+//! The root machine: sole owner of the state, sole writer of effects.
+//!
+//! After every input it does its upkeep: timers that are due, calls that the quota grants, partitions
+//! to pause or resume, the next transaction. Its parts: [`lanes`] (partitions come and go), [`admit`]
+//! (commands come in), [`calls`] (what goes out), [`answers`] and [`lookups`] (what comes back),
+//! [`verdicts`] (outcomes), [`commits`] (transactions).
+
+mod admit;
+mod answers;
+mod calls;
+mod commits;
+mod lanes;
+mod lookups;
+mod verdicts;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::model::Partition;
+
+use super::account::{Account, AccountIx};
+use super::batch::{Batch, BatchIx};
+use super::commit::Commit;
+use super::lane::{Lane, LanePhase};
+use super::report::{AccountReport, LaneReport, Report};
+use super::slots::{SlotRef, Slots};
+use super::{CallNumber, Effect, Input, Mono, Now, Options};
+
+use calls::Call;
+use lookups::Question;
+
+/// What happens when a time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Ask for the batch's operation.
+    Poll(BatchIx),
+    /// Intend the batch once more.
+    Resend(BatchIx),
+    /// The command may be sent again.
+    Retry(SlotRef),
+    /// The device may be looked up again.
+    Lookup(SlotRef),
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Worker {
+    options: Options,
+    accounts: Vec<Account>,
+    lanes: BTreeMap<Partition, Lane>,
+    slots: Slots,
+    batches: BTreeMap<BatchIx, Batch>,
+    batch_next: u32,
+    calls: BTreeMap<CallNumber, Call>,
+    call_next: u64,
+    /// Why commands are being looked up.
+    questions: BTreeMap<SlotRef, Question>,
+    timers: std::collections::BTreeSet<(Mono, Timer)>,
+    commit: Commit,
+    effects: VecDeque<Effect>,
+    rng: ChaCha8Rng,
+    paused: bool,
+    draining: bool,
+    drained: bool,
+    folded: u64,
+    lost_answers: u64,
+}
+
+impl Worker {
+    /// A worker without lanes.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            accounts: options.accounts.iter().map(Account::new).collect(),
+            rng: ChaCha8Rng::seed_from_u64(options.seed),
+            options,
+            lanes: BTreeMap::new(),
+            slots: Slots::default(),
+            batches: BTreeMap::new(),
+            batch_next: 0,
+            calls: BTreeMap::new(),
+            call_next: 0,
+            questions: BTreeMap::new(),
+            timers: std::collections::BTreeSet::new(),
+            commit: Commit::default(),
+            effects: VecDeque::new(),
+            paused: false,
+            draining: false,
+            drained: false,
+            folded: 0,
+            lost_answers: 0,
+        }
+    }
+
+    /// Takes one input and does what follows from it.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Assigned { partition, epoch } => self.on_assigned(now, partition, epoch),
+            Input::LedgerRead { partition, epoch, committed, records } => {
+                self.on_ledger_read(now, (partition, epoch), committed, records);
+            }
+            Input::CommandsRead { partition, epoch, commands } => {
+                self.on_commands_read(now, (partition, epoch), commands);
+            }
+            Input::Revoked { partition } => self.on_revoked(now, partition),
+            Input::Lost { partition } => self.on_lost(now, partition),
+            Input::Committed { transaction } => self.on_committed(now, transaction),
+            Input::Aborted { transaction } => self.on_aborted(now, transaction),
+            Input::Submitted { call, result } => self.on_submitted(now, call, result),
+            Input::Polled { call, result } => self.on_polled(now, call, result),
+            Input::LookedUp { call, result } => self.on_looked_up(now, call, result),
+            Input::TimePassed => {}
+            Input::DrainRequested => self.draining = true,
+        }
+        self.upkeep(now);
+    }
+
+    /// The next thing to do; carry out all of them before the next input.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to send [`Input::TimePassed`] if nothing else happens before.
+    #[must_use]
+    pub fn wake_at(&mut self, now: Now) -> Option<Mono> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let retry = (self.commit.running.is_none() && self.commit.is_due())
+            .then_some(self.commit.retry_at)
+            .filter(|at| *at > now.mono);
+        let call = if self.draining { None } else { self.next_call(now) };
+        [timer, retry, call].into_iter().flatten().min()
+    }
+
+    /// A snapshot for people and metrics.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            commands: self.slots.len(),
+            command_bytes: self.slots.bytes(),
+            paused: self.paused,
+            folded: self.folded,
+            lost_answers: self.lost_answers,
+            lanes: self
+                .lanes
+                .iter()
+                .map(|(partition, lane)| lane_report(*partition, lane))
+                .collect(),
+            accounts: self.accounts.iter().map(account_report).collect(),
+        }
+    }
+
+    fn upkeep(&mut self, now: Now) {
+        self.fire_timers(now);
+        if !self.draining {
+            for account in 0..self.accounts.len() {
+                self.make_calls(now, AccountIx(u16::try_from(account).unwrap_or(u16::MAX)));
+            }
+        }
+        self.pause_or_resume();
+        self.begin_transaction(now);
+        self.release_closed();
+        self.finish_draining();
+    }
+
+    fn fire_timers(&mut self, now: Now) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Poll(batch) => self.on_poll_due(now, batch),
+                Timer::Resend(batch) => self.on_resend_due(now, batch),
+                Timer::Retry(command) => self.on_retry_due(now, command),
+                Timer::Lookup(command) => self.queue_lookup(command),
+            }
+        }
+    }
+
+    /// Holds I8: past a bound no partition is read; reading goes on once a quarter is free again,
+    /// so that it does not flutter.
+    fn pause_or_resume(&mut self) {
+        let (commands, bytes) = (self.slots.len(), self.slots.bytes());
+        let (commands_max, bytes_max) = (self.options.commands_max, self.options.command_bytes_max);
+        let live = || self.lanes.keys().copied().collect();
+        if !self.paused && (commands >= commands_max || bytes >= bytes_max) {
+            self.paused = true;
+            self.effects.push_back(Effect::Pause(live()));
+        } else if self.paused && commands <= commands_max / 4 * 3 && bytes <= bytes_max / 4 * 3 {
+            self.paused = false;
+            self.effects.push_back(Effect::Resume(live()));
+        }
+    }
+
+    fn finish_draining(&mut self) {
+        let submitting =
+            || self.accounts.iter().flat_map(|a| &a.batchers).any(|b| b.submitting.is_some());
+        if self.draining
+            && !self.drained
+            && self.commit.running.is_none()
+            && !self.commit.is_due()
+            && !submitting()
+        {
+            self.drained = true;
+            self.effects.push_back(Effect::Drained);
+        }
+    }
+}
+
+fn lane_report(partition: Partition, lane: &Lane) -> LaneReport {
+    let (phase, reason) = match &lane.phase {
+        LanePhase::Recovering => ("recovering", None),
+        LanePhase::Live => ("live", None),
+        LanePhase::Stopped(reason) => ("stopped", Some(reason.clone())),
+        LanePhase::Closing => ("closing", None),
+    };
+    LaneReport {
+        partition: partition.0,
+        phase,
+        reason,
+        watermark: lane.watermark.position().0,
+        position: lane.watermark.read_position().0,
+        devices: lane.devices.len(),
+        pending: lane.watermark.len(),
+    }
+}
+
+fn account_report(account: &Account) -> AccountReport {
+    let [claims, unclaims, updates] = &account.batchers;
+    AccountReport {
+        name: account.name.clone(),
+        ready: [claims.len(), unclaims.len(), updates.len()],
+        batches: account.batches,
+        lookups: account.lookups.len() + account.lookups_running,
+        quota_tokens: account.quota.tokens(),
+        refused_because: account.refused_because.clone(),
+    }
+}

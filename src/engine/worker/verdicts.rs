@@ -1,0 +1,104 @@
+//! Outcomes: a command is decided once, together with those folded into it, and the next command
+//! of its device moves up.
+
+use crate::engine::batch::BatchIx;
+use crate::engine::commit::Decided;
+use crate::engine::guard::Holder;
+use crate::engine::slots::{SlotIx, Stage};
+use crate::engine::{Now, OutcomeWrite};
+use crate::model::{Action, Failure, Status, Verdict};
+
+use super::Worker;
+
+impl Worker {
+    /// Decides the first command of a device.
+    pub(super) fn decide(
+        &mut self,
+        now: Now,
+        ix: SlotIx,
+        status: Status,
+        failure: Option<Failure>,
+        device_id: Option<Box<str>>,
+    ) {
+        let attempts = self.sends_of(ix);
+        let batch_ix = self.slots[ix].batch;
+        let batch = self.batches.get(&batch_ix);
+        let verdict = Verdict {
+            status,
+            failure: failure.map(Box::new),
+            decided_by: None,
+            device_id,
+            operation: batch.and_then(|batch| batch.operation.clone()),
+            attempts,
+            submitted_at: batch.and_then(|batch| batch.submitted_at),
+            completed_at: now.wall,
+        };
+        self.remember(ix, status);
+        self.leave_stage(ix);
+        self.move_up(now, ix);
+        if self.slots[ix].folded != SlotIx::NONE {
+            self.publish_folded(ix, batch_ix, &verdict);
+        }
+        self.publish(ix, batch_ix, verdict);
+    }
+
+    fn publish_folded(&mut self, ix: SlotIx, batch: BatchIx, verdict: &Verdict) {
+        let decider = self.slots[ix].packed.unpack().id();
+        let folded: Vec<SlotIx> = self.slots.list(self.slots[ix].folded).collect();
+        for ix in folded {
+            let verdict = Verdict {
+                status: self.slots[ix].folded_as,
+                failure: None,
+                decided_by: Some(decider),
+                ..verdict.clone()
+            };
+            self.publish(ix, batch, verdict);
+        }
+    }
+
+    /// Queues the outcome of one command for the next transaction and frees its slot.
+    pub(super) fn publish(&mut self, ix: SlotIx, batch: BatchIx, verdict: Verdict) {
+        let (partition, offset) = (self.slots[ix].lane, self.slots[ix].offset);
+        let command = self.slots.remove(ix);
+        if let Some(lane) = self.lanes.get(&partition) {
+            let write = OutcomeWrite { partition, offset, command, verdict };
+            self.commit.outcomes.push_back(Decided { batch, epoch: lane.epoch, write });
+        }
+    }
+
+    /// What the guard may rely on from now on.
+    fn remember(&mut self, ix: SlotIx, status: Status) {
+        let slot = &self.slots[ix];
+        let (facts, lanes) = (slot.facts, self.lanes.len().max(1));
+        let Some(lane) = self.lanes.get_mut(&slot.lane) else { return };
+        let max = self.options.guard_memory_max / lanes;
+        match (facts.action, status) {
+            (Action::Claim, Status::Succeeded) => {
+                lane.memory.remember(facts.device, Some(Holder::of_claim(&facts)), max);
+            }
+            (Action::Unclaim, Status::Succeeded) => {
+                lane.memory.remember(facts.device, None, max);
+            }
+            (Action::Claim | Action::Unclaim, Status::Failed | Status::Unresolved) => {
+                lane.memory.forget(facts.device);
+            }
+            (Action::Claim | Action::Unclaim | Action::UpdateMetadata, _) => {}
+        }
+    }
+
+    /// The next command of the device becomes the first.
+    fn move_up(&mut self, now: Now, ix: SlotIx) {
+        let slot = &self.slots[ix];
+        let (device, next, tail) = (slot.facts.device, slot.next, slot.tail);
+        let Some(lane) = self.lanes.get_mut(&slot.lane) else { return };
+        if next == SlotIx::NONE {
+            lane.devices.remove(device, ix);
+        } else {
+            lane.devices.replace(device, ix, next);
+            self.slots[next].tail = tail;
+            if self.slots[next].stage == Stage::Queued {
+                self.activate(now, next);
+            }
+        }
+    }
+}
