@@ -1,0 +1,238 @@
+//! One rule a test.
+
+use std::time::Duration;
+
+use super::world::{World, command, options};
+use crate::engine::{Effect, GuardMode, Input, Now, Options};
+use crate::model::{Action, Cause, Command, Metadata, Offset, Partition};
+
+fn world(options: Options) -> World {
+    let mut world = World::new(options, 1);
+    world.assign(0);
+    world.run();
+    world
+}
+
+fn sale(device: u64, customer: &str, order: &str) -> Command {
+    command(Cause::Sale, device, Some(customer), order)
+}
+
+fn amendment(device: u64, key: &str, value: &str) -> Command {
+    let metadata: Metadata = std::iter::once((key.into(), value.into())).collect();
+    Command { metadata, ..command(Cause::Amendment, device, None, "a") }
+}
+
+#[test]
+fn a_sale_is_claimed_and_answered() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded"]);
+    assert_eq!(world.owner(1), Some("7"));
+    world.assert_settled();
+}
+
+#[test]
+fn a_device_alone_leaves_within_the_linger() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    let began = world.now;
+    world.run();
+    let waited = world.submits[0].0.since(began);
+    assert!(waited <= Duration::from_millis(60), "{waited:?}");
+}
+
+#[test]
+fn while_the_quota_is_scarce_no_call_leaves_less_than_full() {
+    let mut options = options();
+    options.accounts[0].quota_calls = 10;
+    options.accounts[0].quota_window = Duration::from_secs(10);
+    options.batch_items_max = 100;
+    let mut world = world(options);
+    for device in 0..2_000 {
+        world.write(0, sale(device, "7", "o1"));
+    }
+    world.read_all();
+    world.run();
+    let sizes: Vec<usize> = world.submits.iter().map(|submit| submit.2).collect();
+    assert_eq!(sizes, vec![100; 20]);
+    world.assert_settled();
+}
+
+#[test]
+fn sale_return_and_sale_to_another_customer_end_with_the_last() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.write(0, command(Cause::Return, 1, None, "o1"));
+    world.write(0, sale(1, "8", "o2"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.owner(1), Some("8"));
+    assert_eq!(world.statuses(0), ["superseded", "succeeded", "succeeded"]);
+    world.assert_settled();
+}
+
+#[test]
+fn a_cancellation_annihilates_the_unsent_claim_without_a_call() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.write(0, amendment(1, "phonenumber", "1"));
+    world.write(0, command(Cause::Cancellation, 1, None, "o1"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["cancelled", "cancelled", "cancelled"]);
+    assert_eq!((world.submits.len(), world.lookups), (0, 0));
+    world.assert_settled();
+}
+
+#[test]
+fn a_cancellation_after_the_claim_was_sent_unclaims() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    world.write(0, command(Cause::Cancellation, 1, None, "o1"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "succeeded"]);
+    assert_eq!(world.owner(1), None);
+    world.assert_settled();
+}
+
+#[test]
+fn metadata_rides_with_the_unsent_claim_and_the_last_writer_wins() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.write(0, amendment(1, "phonenumber", "1"));
+    world.write(0, amendment(1, "phonenumber", "2"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "merged", "merged"]);
+    assert_eq!(world.metadata(1, "phonenumber"), Some("2"));
+    let claim = world.log[&Partition(0)][0].id();
+    let deciders = world.outcomes.iter().filter_map(|o| o.verdict.decided_by);
+    assert_eq!(deciders.collect::<Vec<_>>(), [claim, claim]);
+    world.assert_settled();
+}
+
+#[test]
+fn a_return_of_an_older_order_is_stale() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o2"));
+    world.read_all();
+    world.run();
+    world.write(0, command(Cause::Return, 1, None, "o1"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "stale"]);
+    assert_eq!(world.owner(1), Some("7"));
+    assert_eq!(world.lookups, 0, "the lane knew");
+    world.assert_settled();
+}
+
+#[test]
+fn what_the_lane_does_not_know_is_looked_up() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o2"));
+    world.read_all();
+    world.run();
+    world.crash();
+    world.write(0, command(Cause::Return, 1, None, "o1"));
+    world.run();
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "stale"]);
+    assert_eq!(world.lookups, 1);
+    world.assert_settled();
+}
+
+#[test]
+fn without_the_guard_nothing_is_looked_up() {
+    let mut world = world(Options { guard: GuardMode::Never, ..options() });
+    world.write(0, command(Cause::Return, 1, None, "o1"));
+    world.read_all();
+    world.run();
+    assert_eq!((world.statuses(0), world.lookups), (vec!["succeeded"], 0));
+    assert_eq!(world.submits.len(), 1);
+}
+
+#[test]
+fn a_claim_of_a_device_that_another_customer_holds_fails_and_says_so() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    world.run();
+    world.write(0, sale(1, "8", "o2"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "failed"]);
+    let failure = world.outcomes[1].verdict.failure.as_ref().unwrap();
+    assert_eq!(failure.code.as_str(), "device.claimed_by_other_customer");
+    assert_eq!(world.owner(1), Some("7"));
+    world.assert_settled();
+}
+
+#[test]
+fn past_the_bound_partitions_pause_and_resume_at_three_quarters() {
+    let mut world = World::new(Options { commands_max: 100, ..options() }, 1);
+    world.assign(0);
+    world.run();
+    for device in 0..100 {
+        world.write(0, sale(device, "7", "o1"));
+    }
+    world.read_all();
+    assert!(world.worker.report().paused);
+    world.run();
+    assert!(!world.worker.report().paused);
+    world.assert_settled();
+}
+
+#[test]
+fn a_partition_is_released_only_after_its_transaction_has_ended() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    world.run();
+    let now: Now = world.at();
+    // An outcome is on its way when the revocation comes.
+    let epoch = crate::model::Epoch(1);
+    let content = crate::engine::CommandContent::Foreign(
+        crate::engine::ForeignRecord { key: None, payload: None, reason: "test".into() }.into(),
+    );
+    let commands = vec![crate::engine::CommandRead { offset: Offset(1), content }];
+    world.worker.handle(now, Input::CommandsRead { partition: Partition(0), epoch, commands });
+    let number = match world.worker.next_effect() {
+        Some(Effect::Commit(transaction)) => transaction.number,
+        other => panic!("{other:?}"),
+    };
+    world.worker.handle(now, Input::Revoked { partition: Partition(0) });
+    assert!(world.worker.next_effect().is_none());
+    world.worker.handle(now, Input::Committed { transaction: number });
+    assert!(matches!(world.worker.next_effect(), Some(Effect::Release { .. })));
+}
+
+#[test]
+fn a_drain_ends_at_once_and_the_next_owner_goes_on_polling() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    world.worker.handle(world.at(), Input::DrainRequested);
+    assert!(world.worker.next_effect().is_none(), "the call's answer is waited for");
+    world.run();
+    let record = world.ledger.values().next().unwrap();
+    assert!(matches!(record.state, crate::model::BatchState::Accepted { .. }));
+    world.crash();
+    world.run();
+    world.read_all();
+    world.run();
+    assert_eq!(world.submits.len(), 1, "nothing is sent twice");
+    assert_eq!(world.submits[0].1, Action::Claim);
+    world.assert_settled();
+}
