@@ -50,6 +50,7 @@ impl std::fmt::Display for Invariant {
 
 /// What was found about one invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Check {
     /// Which one.
     pub invariant: Invariant,
@@ -90,7 +91,11 @@ impl Check {
 impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { invariant, checked, undetermined, violations_total, .. } = self;
-        let word = if self.held { "held" } else { "VIOLATED" };
+        let word = match (self.held, checked) {
+            (false, _) => "VIOLATED",
+            (true, 0) => "untested",
+            (true, _) => "held",
+        };
         let (title, counted) = (invariant.title(), invariant.counted());
         write!(f, "{invariant} {word:<8} {title} ({checked} {counted}")?;
         if *undetermined > 0 {
@@ -124,6 +129,12 @@ impl Report {
     #[must_use]
     pub fn held(&self) -> bool {
         self.checks.iter().all(|check| check.held)
+    }
+
+    /// Whether there was something to check for every invariant; without that, holding means little.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.checks.iter().all(|check| check.checked > 0)
     }
 }
 
