@@ -1,4 +1,4 @@
-//! The part of I1 about orders: every line has its commands or a dead letter, and nothing else came.
+//! The part of I1 about orders: every line has its commands or a dead letter, and no others came.
 
 use crate::model::{CommandId, ORDER_NUMBER, Source};
 

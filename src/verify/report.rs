@@ -131,7 +131,7 @@ impl Report {
         self.checks.iter().all(|check| check.held)
     }
 
-    /// Whether there was something to check for every invariant; without that, holding means little.
+    /// Whether there was something to check for every invariant; else holding means little.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.checks.iter().all(|check| check.checked > 0)

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | `succeeded` | applied | applied |
 //! | `failed`, `stale` | not applied | not applied |
-//! | `failed` with `transport.*` or `batch.operation_failed`, `unresolved`, none | may be applied | may be applied |
+//! | `failed` with `transport.*` or `batch.operation_failed` | may be applied | may be applied |
+//! | `unresolved`, or no outcome | may be applied | may be applied |
 //! | `merged` | not applied | applied if the command that absorbed it was |
 //! | `superseded` | not applied by itself | may have been carried along |
 //! | `cancelled` | not applied | not applied |

@@ -134,34 +134,36 @@ impl Draft<'_> {
     ) -> Item {
         let event_id = format!("evt-{:08}", self.number);
         let time = self.occurred_at.to_string();
-        let mut event = Map::new();
-        event.insert("type".into(), json!(word));
-        event.insert("occurredAt".into(), json!(time));
-        let form = self.rng.random_range(0..100);
+        let ce_type = format!("com.example.order.{word}.v1");
         let mut headers = Vec::new();
-        if form < 60 {
-            event.insert("id".into(), json!(event_id));
-        }
-        event.extend(body);
-        let value = if form < 60 {
-            Value::Object(event)
-        } else if form < 85 {
-            headers.extend([
-                ("ce_specversion", "1.0".to_owned()),
-                ("ce_id", event_id),
-                ("ce_source", PRODUCER.to_owned()),
-                ("ce_type", word.to_owned()),
-                ("ce_time", time),
-                ("content-type", "application/json".to_owned()),
-            ]);
-            Value::Object(event)
-        } else {
-            let media_type = "application/cloudevents+json; charset=UTF-8";
-            headers.push(("content-type", media_type.to_owned()));
-            json!({
-                "specversion": "1.0", "id": event_id, "source": PRODUCER, "type": word,
-                "time": time, "datacontenttype": "application/json", "data": event,
-            })
+        let value = match self.rng.random_range(0..100) {
+            0..60 => {
+                let mut event = Map::new();
+                event.insert("eventId".into(), json!(event_id));
+                event.insert("type".into(), json!(word));
+                event.insert("occurredAt".into(), json!(time));
+                event.extend(body);
+                Value::Object(event)
+            }
+            60..85 => {
+                headers.extend([
+                    ("ce_specversion", "1.0".to_owned()),
+                    ("ce_id", event_id),
+                    ("ce_source", PRODUCER.to_owned()),
+                    ("ce_type", ce_type),
+                    ("ce_time", time),
+                    ("content-type", "application/json".to_owned()),
+                ]);
+                Value::Object(body)
+            }
+            _ => {
+                let media_type = "application/cloudevents+json; charset=UTF-8";
+                headers.push(("content-type", media_type.to_owned()));
+                json!({
+                    "specversion": "1.0", "id": event_id, "source": PRODUCER, "type": ce_type,
+                    "time": time, "datacontenttype": "application/json", "data": body,
+                })
+            }
         };
         if self.rng.random_bool(0.2) {
             let (trace, span) = (self.rng.random::<u128>() | 1, self.rng.next_u64() | 1);
