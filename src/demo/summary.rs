@@ -473,7 +473,9 @@ mod tests {
             .as_object()
             .unwrap()
             .iter()
-            .filter(|(_, value)| value.to_string().len() <= 90)
+            .filter(|(key, _)| {
+                !["calls", "allBatches", "invariants", "guarantees"].contains(&key.as_str())
+            })
             .map(|(key, value)| format!("{key}: {value}"))
             .chain([json["calls"][0].to_string(), json["calls"][3].to_string()])
             .chain([json["allBatches"]["ratio"].to_string()])
