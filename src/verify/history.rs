@@ -154,16 +154,13 @@ pub struct WatermarkSeen {
     pub outcomes_visible: usize,
 }
 
-/// What an operation or a change at the API does. The API's own view, hence not a command's action.
-pub type ApiAction = Action;
-
 /// A long-running operation, from the log of the API's double.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationSeen {
     /// `operations/…`.
     pub name: String,
     /// What it does.
-    pub action: ApiAction,
+    pub action: Action,
     /// The devices in it.
     pub devices: Vec<KeyText>,
     /// When the API took it.
@@ -183,7 +180,7 @@ pub struct ChangeSeen {
     /// When.
     pub at: Timestamp,
     /// By what kind of request.
-    pub action: ApiAction,
+    pub action: Action,
     /// Owner before.
     pub from: Option<Customer>,
     /// Owner after.

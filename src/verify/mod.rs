@@ -22,8 +22,8 @@ mod watermarks;
 mod tests;
 
 pub use history::{
-    ApiAction, ChangeSeen, CommandSeen, DeadLetterSeen, DeviceSeen, Expectation, ExpectedCommand,
-    History, KeyText, OperationSeen, OrderSeen, Orders, OutcomeSeen, WatermarkSeen,
+    ChangeSeen, CommandSeen, DeadLetterSeen, DeviceSeen, Expectation, ExpectedCommand, History,
+    KeyText, OperationSeen, OrderSeen, Orders, OutcomeSeen, WatermarkSeen,
 };
 pub use report::{Check, Invariant, Report};
 

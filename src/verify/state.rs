@@ -16,7 +16,8 @@
 //! sale: a command merges into a claim or a metadata update of its device; a claim is superseded
 //! only by a later unclaim or by a later claim for the same customer; a cancellation and the claim
 //! of the same order cancel each other; an unclaim is stale only if its order does not hold the
-//! device. A device whose owner depends on something unknown is counted as undetermined.
+//! device, and a successful one has removed neither another customer's nor a newer order's claim (a
+//! worker whose guard is off may break this last rule). A device whose owner depends on something unknown is counted as undetermined.
 
 use std::collections::BTreeMap;
 
