@@ -17,7 +17,8 @@
 //! only by a later unclaim or by a later claim for the same customer; a cancellation and the claim
 //! of the same order cancel each other; an unclaim is stale only if its order does not hold the
 //! device, and a successful one has removed neither another customer's nor a newer order's claim (a
-//! worker whose guard is off may break this last rule). A device whose owner depends on something unknown is counted as undetermined.
+//! worker whose guard is off may break this last rule). A device whose owner depends on something
+//! unknown is counted as undetermined.
 
 use std::collections::BTreeMap;
 
