@@ -170,7 +170,39 @@ mod tests {
     fn an_outcome_has_the_shape_that_subscribers_rely_on() {
         let value: serde_json::Value =
             serde_json::from_slice(&encode(&claim(), &verdict())).unwrap();
-        insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @"");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
+{
+  "outcomeId": "54e91e1d-e876-5873-a33b-ff214b2d5b28",
+  "commandId": "30a18671-e6eb-5ffb-a73f-31c8d7f5b016",
+  "eventId": "e-1",
+  "orderId": "A-1",
+  "line": "0",
+  "account": "main",
+  "customer": {
+    "customerId": "77"
+  },
+  "device": {
+    "imei": "490154203237518",
+    "deviceId": "99"
+  },
+  "action": "claim",
+  "cause": "sale",
+  "status": "succeeded",
+  "operation": "operations/apibatchoperation/1",
+  "attempts": 1,
+  "times": {
+    "occurredAt": "2026-05-04T08:00:00Z",
+    "receivedAt": "2026-05-04T08:00:01.5Z",
+    "submittedAt": "2026-05-04T08:00:02Z",
+    "completedAt": "2026-05-04T08:00:07Z"
+  },
+  "source": {
+    "topic": "orders",
+    "partition": 0,
+    "offset": 7
+  }
+}
+"#);
     }
 
     #[test]
@@ -197,7 +229,16 @@ mod tests {
         let key = key(&claim());
         let headers = headers::outcome(&claim(), &verdict(), &key);
         let text: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        insta::assert_snapshot!(text.join("\n"), @"");
+        insta::assert_snapshot!(text.join("\n"), @r#"
+ce_specversion: 1.0
+ce_id: 54e91e1d-e876-5873-a33b-ff214b2d5b28
+ce_source: /zerotouch-worker
+ce_type: io.zerotouch-worker.outcome.claim.v1
+ce_subject: imei:490154203237518
+ce_time: 2026-05-04T08:00:07Z
+content-type: application/json
+traceparent: 00-e0855edfc465842080d2a2f292055ea3-43f11fe3a9f3f201-01
+"#);
     }
 
     #[test]

@@ -162,9 +162,15 @@ fn event(
     let own_id = text_or_integer("eventId", body.event_id)?;
     let own_id = if own_id.is_none() { text_or_integer("id", body.id)? } else { own_id };
     let Source { topic, partition, offset } = record.source;
-    let id = own_id
-        .or_else(|| attributes.id.map(|id| shorten(&id, leaf::TEXT_BYTES_MAX).into_owned()))
-        .unwrap_or_else(|| format!("{topic}/{partition}/{offset}"));
+    let id = match (own_id, attributes.id) {
+        (Some(id), _) => id,
+        (None, Some(id)) if id.len() > leaf::TEXT_BYTES_MAX => {
+            let message = format!("ce_id is longer than {} bytes", leaf::TEXT_BYTES_MAX);
+            return Err(Rejection::new(DeadLetterReason::InvalidField, message));
+        }
+        (None, Some(id)) => id.into_owned(),
+        (None, None) => format!("{topic}/{partition}/{offset}"),
+    };
     let own_time = text("occurredAt", body.occurred_at)?;
     let occurred_at = match (own_time.as_deref(), attributes.time.as_deref()) {
         (Some(text), _) => time("occurredAt", text)?,
