@@ -2,4 +2,16 @@
 //!
 //! Decoding is total: any bytes give a value or a typed reason, never a panic (I9).
 
+pub mod cloud_events;
+pub mod command;
 pub mod google;
+pub mod headers;
+pub mod ledger;
+pub mod order;
+pub mod outcome;
+pub mod schema;
+
+mod device;
+mod json;
+
+pub use device::DeviceJson;

@@ -1,0 +1,153 @@
+//! What it costs to cross the boundaries: order event to commands, operation response to outcomes.
+//!
+//! The element count of each figure is devices, so the throughput reads per device.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::{Value, json};
+use zerotouch_worker::engine::intake::{self, IntakeOptions, Intaken};
+use zerotouch_worker::model::{Command, DeviceKey, Identifiers, Source, Status, Verdict};
+use zerotouch_worker::wire::google::{Operation, OperationPerDevice};
+use zerotouch_worker::wire::{command, headers, order, outcome};
+
+/// The IMEI with this serial, check digit included.
+fn imei(serial: usize) -> String {
+    let digits = format!("35693803{serial:06}");
+    let sum: u32 = digits
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(index, byte)| {
+            let digit = u32::from(byte - b'0');
+            if index % 2 == 1 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
+        })
+        .sum();
+    format!("{digits}{}", (10 - sum % 10) % 10)
+}
+
+fn sale(devices: usize) -> Vec<u8> {
+    let devices: Vec<Value> = (0..devices)
+        .map(|index| json!({"line": (index + 1).to_string(), "imei": imei(index)}))
+        .collect();
+    let event = json!({
+        "eventId": "9f0c2c1e-5d6a-4f6e-8f7c-0a4b8d1f2e11", "type": "sale",
+        "occurredAt": "2026-05-04T08:00:00Z", "orderId": "SO-104233",
+        "customer": {"customerId": "1234567890"}, "devices": devices,
+    });
+    event.to_string().into_bytes()
+}
+
+fn options() -> IntakeOptions {
+    IntakeOptions { accounts: ["main".to_owned()].into(), default_account: Some("main".into()) }
+}
+
+fn commands(payload: &[u8], source: &Source, options: &IntakeOptions) -> Vec<Command> {
+    let record = order::Record { source, timestamp: None, headers: &[], payload: Some(payload) };
+    let event = order::decode(&record, &order::Limits::default()).expect("a good event");
+    intake::map(event, source, "2026-05-04T08:00:01Z".parse().expect("a time"), options)
+        .into_iter()
+        .map(|intaken| match intaken {
+            Intaken::Command(command) => command,
+            Intaken::Refused(refused) => panic!("refused: {:?}", refused.verdict),
+        })
+        .collect()
+}
+
+fn intake_bench(c: &mut Criterion) {
+    let source = Source { topic: "orders".into(), partition: 2, offset: 815 };
+    let options = options();
+    let mut group = c.benchmark_group("order_event_to_commands");
+    for devices in [1, 10, 500] {
+        let payload = sale(devices);
+        let _ = group.throughput(Throughput::Elements(devices as u64));
+        let _ =
+            group.bench_with_input(BenchmarkId::from_parameter(devices), &payload, |b, bytes| {
+                b.iter(|| {
+                    for one in commands(black_box(bytes), &source, &options) {
+                        let key = one.device_key();
+                        let _ = black_box((key, command::encode(&one)));
+                    }
+                });
+            });
+    }
+    group.finish();
+}
+
+fn operation(commands: &[Command]) -> Vec<u8> {
+    let results: Vec<Value> = commands
+        .iter()
+        .enumerate()
+        .map(|(index, command)| {
+            json!({
+                "claim": {
+                    "deviceIdentifier": {"imei": command.device.imei},
+                    "sectionType": "SECTION_TYPE_ZERO_TOUCH", "customerId": "1234567890",
+                    "deviceMetadata": {"entries": {"ordernumber": "SO-104233"}},
+                },
+                "result": {"deviceId": format!("55001122{index:04}"),
+                    "status": "SINGLE_DEVICE_STATUS_SUCCESS"},
+            })
+        })
+        .collect();
+    let operation = json!({
+        "name": "operations/apibatchoperation/1234567890123476789", "done": true,
+        "response": {"successCount": results.len(), "perDeviceStatus": results},
+    });
+    operation.to_string().into_bytes()
+}
+
+fn echoed_key(result: &OperationPerDevice) -> Option<DeviceKey> {
+    let echoed = result.claim.as_ref()?.device_identifier.as_ref()?;
+    DeviceKey::of(&Identifiers { imei: echoed.imei.clone(), ..Default::default() }, None)
+}
+
+fn outcomes(bytes: &[u8], sent: &BTreeMap<DeviceKey, Command>) -> usize {
+    let operation: Operation = serde_json::from_slice(bytes).expect("an operation");
+    let name: std::sync::Arc<str> = operation.name.as_str().into();
+    let at = "2026-05-04T08:00:07Z".parse().expect("a time");
+    let mut written = 0;
+    for result in operation.response.expect("a response").per_device_status {
+        let command = &sent[&echoed_key(&result).expect("an echo")];
+        let verdict = Verdict {
+            status: Status::Succeeded,
+            failure: None,
+            decided_by: None,
+            device_id: result.result.device_id.map(Into::into),
+            operation: Some(name.clone()),
+            attempts: 1,
+            submitted_at: Some(at),
+            completed_at: at,
+        };
+        let key = outcome::key(command);
+        written += outcome::encode(command, &verdict).len();
+        written += headers::outcome(command, &verdict, &key).len();
+    }
+    written
+}
+
+fn outcome_bench(c: &mut Criterion) {
+    let source = Source { topic: "orders".into(), partition: 2, offset: 815 };
+    let commands = commands(&sale(1_000), &source, &options());
+    let bytes = operation(&commands);
+    let keyed = |command: Command| Some((command.device_key()?, command));
+    let sent: BTreeMap<DeviceKey, Command> = commands.into_iter().filter_map(keyed).collect();
+    let mut group = c.benchmark_group("operation_response_to_outcomes");
+    let _ = group.throughput(Throughput::Elements(sent.len() as u64));
+    let _ = group.bench_function(BenchmarkId::from_parameter(sent.len()), |b| {
+        b.iter(|| black_box(outcomes(black_box(&bytes), &sent)));
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20);
+    targets = intake_bench, outcome_bench
+}
+criterion_main!(benches);

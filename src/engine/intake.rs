@@ -1,1 +1,0 @@
-//! Order event in, commands, outcomes or a dead letter out.
