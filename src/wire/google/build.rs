@@ -194,3 +194,125 @@ impl From<DeviceIdentifier> for Identifiers {
         raw.clone().normalise(true).unwrap_or(raw)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::wire::google::samples;
+
+    fn body(action: Action, command: Command) -> serde_json::Value {
+        serde_json::to_value(SubmitRequest::new(action, [command])).unwrap()
+    }
+
+    fn phone(imei: &str) -> Identifiers {
+        Identifiers { imei: Some(imei.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn a_bare_claim_has_the_device_the_section_and_the_customer_and_nothing_else() {
+        let command = samples::command(Action::Claim, phone("490154203237518"), Some("9"));
+        assert_eq!(
+            body(Action::Claim, command),
+            json!({"claims": [{
+                "deviceIdentifier": {"imei": "490154203237518"},
+                "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+                "customerId": "7",
+            }]})
+        );
+    }
+
+    #[test]
+    fn a_full_claim_carries_metadata_configuration_token_and_workspace_customer() {
+        let ids = Identifiers {
+            chrome_os_attested_device_id: Some("A".into()),
+            serial_number: Some("S".into()),
+            model: Some("M".into()),
+            device_type: Some(DeviceType::ChromeOs),
+            ..Default::default()
+        };
+        let mut command = samples::command(Action::Claim, ids, None);
+        command.customer = Some(Customer::Workspace("C01".into()));
+        command.metadata = [("ordernumber".to_owned(), "A-1".to_owned())].into();
+        command.configuration_id = Some("5".into());
+        command.pre_provisioning_token = Some("t".into());
+        assert_eq!(
+            body(Action::Claim, command),
+            json!({"claims": [{
+                "deviceIdentifier": {
+                    "serialNumber": "S", "model": "M", "chromeOsAttestedDeviceId": "A",
+                    "deviceType": "DEVICE_TYPE_CHROME_OS",
+                },
+                "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+                "googleWorkspaceCustomerId": "C01",
+                "deviceMetadata": {"entries": {"ordernumber": "A-1"}},
+                "configurationId": "5",
+                "preProvisioningToken": "t",
+            }]})
+        );
+    }
+
+    #[test]
+    fn an_unclaim_names_the_device_by_identifiers_if_it_can_else_by_id_never_by_both() {
+        let by_ids = samples::command(Action::Unclaim, phone("490154203237518"), Some("9"));
+        assert_eq!(
+            body(Action::Unclaim, by_ids),
+            json!({"unclaims": [{
+                "deviceIdentifier": {"imei": "490154203237518"},
+                "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+            }]})
+        );
+        let model_only = Identifiers { model: Some("M".into()), ..Default::default() };
+        let by_id = samples::command(Action::Unclaim, model_only, Some("9"));
+        assert_eq!(
+            body(Action::Unclaim, by_id),
+            json!({"unclaims": [{"deviceId": "9", "sectionType": "SECTION_TYPE_ZERO_TOUCH"}]})
+        );
+    }
+
+    #[test]
+    fn a_metadata_update_always_has_its_metadata() {
+        let command = samples::command(Action::UpdateMetadata, Identifiers::default(), Some("9"));
+        assert_eq!(
+            body(Action::UpdateMetadata, command),
+            json!({"updates": [{"deviceId": "9", "deviceMetadata": {"entries": {}}}]})
+        );
+    }
+
+    #[test]
+    fn a_phone_is_searched_by_its_lower_imei_first_and_by_one_id_at_a_time() {
+        let ids = Identifiers {
+            imei2: Some("356938035643809".into()),
+            serial_number: Some("S".into()),
+            manufacturer: Some("Google".into()),
+            model: Some("M".into()),
+            ..phone("490154203237518")
+        };
+        let found: Vec<_> = find_by_identifier(&ids)
+            .iter()
+            .map(|request| serde_json::to_value(request).unwrap())
+            .collect();
+        assert_eq!(
+            found,
+            [
+                json!({"deviceIdentifier": {"imei": "356938035643809"}, "limit": "100"}),
+                json!({"deviceIdentifier": {"imei": "490154203237518"}, "limit": "100"}),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_tablet_is_searched_by_serial_number_maker_and_model() {
+        let ids = Identifiers {
+            serial_number: Some("S".into()),
+            manufacturer: Some("Google".into()),
+            model: Some("M".into()),
+            ..Default::default()
+        };
+        let searches = find_by_identifier(&ids);
+        assert_eq!(searches.len(), 1);
+        assert_eq!(Identifiers::from(searches[0].device_identifier.clone()), ids);
+        assert!(find_by_identifier(&Identifiers::default()).is_empty());
+    }
+}

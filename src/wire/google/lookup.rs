@@ -102,3 +102,120 @@ fn owner(claim: &DeviceClaim, asked: Option<&Customer>) -> Option<Customer> {
 fn present(id: &Option<String>) -> Option<String> {
     id.clone().filter(|id| !id.is_empty() && id != "0")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Action;
+    use crate::wire::google::{DeviceMetadata, samples};
+
+    fn device(id: &str, ids: Identifiers) -> Device {
+        let device_identifier = Some(ids.into());
+        Device { device_id: Some(id.into()), device_identifier, ..Device::default() }
+    }
+
+    fn claimed(mut device: Device, company: &str, section: &str) -> Device {
+        device.claims.push(DeviceClaim {
+            owner_company_id: Some(company.into()),
+            reseller_id: Some("12".into()),
+            section_type: Some(section.into()),
+            ..DeviceClaim::default()
+        });
+        device
+    }
+
+    fn phone(imei: &str) -> Identifiers {
+        Identifiers { imei: Some(imei.into()), ..Default::default() }
+    }
+
+    fn tablet(maker: &str, model: &str, serial: &str) -> Identifiers {
+        Identifiers {
+            manufacturer: Some(maker.into()),
+            model: Some(model.into()),
+            serial_number: Some(serial.into()),
+            ..Default::default()
+        }
+    }
+
+    fn picked(command_ids: Identifiers, found: &[Device]) -> Option<String> {
+        let command = samples::command(Action::Unclaim, command_ids, None);
+        device_state(&command, found)?.device_id
+    }
+
+    const A: &str = "356938035643809";
+    const B: &str = "490154203237518";
+
+    #[test]
+    fn the_exact_serial_number_wins_over_another_letter_case_and_other_models_are_not_it() {
+        let found = [
+            device("1", tablet("Google", "Other", "s1")),
+            device("2", tablet("Google", "M", "S1")),
+            device("3", tablet("Google", "M", "s1")),
+        ];
+        assert_eq!(picked(tablet("Google", "M", "s1"), &found).as_deref(), Some("3"));
+        assert_eq!(picked(tablet("google", "m", "s1"), &found).as_deref(), Some("3"));
+        assert_eq!(picked(tablet("Google", "M", "s1"), &found[..2]).as_deref(), Some("2"));
+        assert_eq!(picked(tablet("Google", "M", "s1"), &found[..1]), None);
+    }
+
+    #[test]
+    fn a_dual_sim_phone_is_found_by_either_imei() {
+        let both = Identifiers { imei2: Some(B.into()), ..phone(A) };
+        assert_eq!(picked(phone(B), &[device("1", both.clone())]).as_deref(), Some("1"));
+        assert_eq!(picked(both, &[device("1", phone(B))]).as_deref(), Some("1"));
+        assert_eq!(picked(phone(A), &[device("1", phone(B))]), None);
+    }
+
+    #[test]
+    fn a_command_with_only_a_device_id_takes_the_device_with_that_id() {
+        let command = samples::command(Action::Unclaim, Identifiers::default(), Some("2"));
+        let found = [device("1", phone(A)), device("2", phone(B))];
+        assert_eq!(device_state(&command, &found).unwrap().device_id.as_deref(), Some("2"));
+        assert_eq!(device_state(&command, &found[..1]), None);
+    }
+
+    #[test]
+    fn the_owner_is_the_customer_of_the_zero_touch_claim() {
+        let command = samples::command(Action::Unclaim, phone(A), None);
+        let sim_lock = claimed(device("1", phone(A)), "5", "SECTION_TYPE_SIM_LOCK");
+        assert_eq!(device_state(&command, &[sim_lock.clone()]).unwrap().owner, None);
+        let mut both = claimed(sim_lock, "7", SECTION_ZERO_TOUCH);
+        both.device_metadata =
+            Some(DeviceMetadata { entries: [("k".to_owned(), "v".to_owned())].into() });
+        let state = device_state(&command, &[both]).unwrap();
+        assert_eq!(state.owner, Some(Customer::ZeroTouch("7".into())));
+        assert_eq!(state.reseller.as_deref(), Some("12"));
+        assert_eq!(state.metadata["k"], "v");
+    }
+
+    #[test]
+    fn an_owner_with_both_kinds_of_id_is_named_by_the_kind_the_command_speaks_of() {
+        let mut device = claimed(device("1", phone(A)), "7", SECTION_ZERO_TOUCH);
+        device.claims[0].google_workspace_customer_id = Some("C01".into());
+        let mut command = samples::command(Action::Unclaim, phone(A), None);
+        let owner = |command: &Command| device_state(command, &[device.clone()]).unwrap().owner;
+        assert_eq!(owner(&command), Some(Customer::ZeroTouch("7".into())));
+        command.customer = Some(Customer::Workspace("C02".into()));
+        assert_eq!(owner(&command), Some(Customer::Workspace("C01".into())));
+    }
+
+    #[test]
+    fn of_two_records_of_one_device_the_held_one_is_taken() {
+        let held = claimed(device("2", phone(A)), "7", SECTION_ZERO_TOUCH);
+        let found = [device("1", phone(A)), held];
+        assert_eq!(picked(phone(A), &found).as_deref(), Some("2"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_device_registered_as_the_command_names_it_is_always_found(
+            (ids, device_id) in samples::identifiers(),
+        ) {
+            let command = samples::command(Action::Unclaim, ids.clone(), device_id.as_deref());
+            let registered = device(device_id.as_deref().unwrap_or("1"), ids);
+            prop_assert!(device_state(&command, &[registered]).is_some());
+        }
+    }
+}

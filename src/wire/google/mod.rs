@@ -12,6 +12,8 @@ mod method;
 mod operation;
 mod requests;
 pub mod results;
+#[cfg(test)]
+mod samples;
 
 pub use build::{SubmitRequest, find_by_identifier, find_by_owner};
 pub use device::{Company, Device, DeviceClaim, DeviceIdentifier, DeviceMetadata};

@@ -1,0 +1,343 @@
+//! Access tokens: fetched by one caller at a time, kept, and renewed ahead of their end.
+//!
+//! A token that is about to end is renewed while it still works, so that a token endpoint that is
+//! down for some minutes is not noticed. No token and no key is ever in a log or an error.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use yup_oauth2::authenticator::Authenticator;
+use yup_oauth2::error::AuthErrorCode;
+use yup_oauth2::hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use yup_oauth2::{
+    AuthorizedUserAuthenticator, CustomHyperClientBuilder, ExternalAccountAuthenticator,
+    ServiceAccountAuthenticator,
+};
+
+use super::{Auth, ClientError, ClientOptions};
+use crate::model::CallFailure;
+use crate::wire::google::failure;
+
+const SCOPE: &str = "https://www.googleapis.com/auth/androidworkprovisioning";
+const METADATA_HOST: &str = "metadata.google.internal";
+const METADATA_PATH: &str = "computeMetadata/v1/instance/service-accounts/default/token";
+
+/// Renewal begins this long before the end.
+const AHEAD: Duration = Duration::from_secs(300);
+/// A token is not used any more this long before its end: clocks differ, and calls take time.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Next try after a renewal that failed while the old token still works.
+const RETRY: Duration = Duration::from_secs(15);
+/// Assumed lifetime when the endpoint does not say.
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(600);
+
+type Connector = HttpsConnector<HttpConnector>;
+
+/// One access token.
+pub(super) struct Token {
+    /// `Bearer …`, marked as secret.
+    pub(super) header: HeaderValue,
+    number: u64,
+    renew_at: Instant,
+    ends_at: Instant,
+}
+
+impl Token {
+    fn new(secret: &str, lifetime: Duration, number: u64) -> Result<Self, CallFailure> {
+        let mut header = HeaderValue::try_from(format!("Bearer {secret}"))
+            .map_err(|_| failure::not_sent("the token endpoint gave a token that is not text"))?;
+        header.set_sensitive(true);
+        // Half of a short life is always used, so that it is not renewed in a loop.
+        let usable = lifetime.saturating_sub(MARGIN).max(lifetime / 2);
+        let unhurried = lifetime.saturating_sub(AHEAD).max(lifetime / 2);
+        let now = Instant::now();
+        Ok(Self { header, number, renew_at: now + unhurried.min(usable), ends_at: now + usable })
+    }
+}
+
+enum Issuer {
+    KeyFile(Box<Authenticator<Connector>>),
+    Metadata { http: reqwest::Client, url: String },
+}
+
+/// Gives tokens for one account.
+pub(super) struct TokenSource {
+    issuer: Issuer,
+    timeout: Duration,
+    current: Mutex<Option<Arc<Token>>>,
+    /// Held by the one that fetches.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl TokenSource {
+    /// `None` for [`Auth::None`]. Reads credential files, calls nothing.
+    pub(super) async fn new(
+        options: &ClientOptions,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Option<Self>, ClientError> {
+        let environment = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let file = match &options.auth {
+            Auth::None => return Ok(None),
+            Auth::ServiceAccountKey(path) => Some(path.clone()),
+            Auth::ApplicationDefault => default_file(environment),
+            Auth::MetadataServer => None,
+        };
+        let issuer = match file {
+            Some(path) => {
+                let only_key = matches!(options.auth, Auth::ServiceAccountKey(_));
+                Issuer::KeyFile(Box::new(key_file(&path, only_key, tls).await?))
+            }
+            None => metadata(options, environment, tls)?,
+        };
+        Ok(Some(Self {
+            issuer,
+            timeout: options.request_timeout,
+            current: Mutex::new(None),
+            fetching: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// A token that works, as far as anybody can tell.
+    pub(super) async fn token(&self) -> Result<Arc<Token>, CallFailure> {
+        if let Some(token) = self.usable() {
+            if Instant::now() < token.renew_at {
+                return Ok(token);
+            }
+            // Somebody else is at it: the old one will do until then.
+            let Ok(_turn) = self.fetching.try_lock() else { return Ok(token) };
+            return Ok(self.fetch().await.unwrap_or_else(|error| self.postpone(&token, &error)));
+        }
+        let _turn = self.fetching.lock().await;
+        match self.usable() {
+            Some(token) => Ok(token),
+            None => self.fetch().await,
+        }
+    }
+
+    /// Another token than the one that the API has refused.
+    pub(super) async fn renew(&self, refused: &Token) -> Result<Arc<Token>, CallFailure> {
+        let _turn = self.fetching.lock().await;
+        match self.usable() {
+            Some(token) if token.number != refused.number => Ok(token),
+            _ => self.fetch().await,
+        }
+    }
+
+    fn usable(&self) -> Option<Arc<Token>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.clone().filter(|token| Instant::now() < token.ends_at)
+    }
+
+    fn keep(&self, token: Token) -> Arc<Token> {
+        let token = Arc::new(token);
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
+        token
+    }
+
+    fn postpone(&self, token: &Token, error: &CallFailure) -> Arc<Token> {
+        tracing::warn!(?error, "cannot renew the access token yet, the old one still works");
+        self.keep(Token {
+            header: token.header.clone(),
+            number: token.number,
+            renew_at: Instant::now() + RETRY,
+            ends_at: token.ends_at,
+        })
+    }
+
+    /// Call only with the turn.
+    async fn fetch(&self) -> Result<Arc<Token>, CallFailure> {
+        let number = {
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.as_ref().map_or(0, |token| token.number + 1)
+        };
+        let issue = async {
+            match &self.issuer {
+                Issuer::KeyFile(authenticator) => from_key_file(authenticator).await,
+                Issuer::Metadata { http, url } => from_metadata(http, url).await,
+            }
+        };
+        let (secret, lifetime) = tokio::time::timeout(self.timeout, issue)
+            .await
+            .map_err(|_| failure::not_sent("the token endpoint did not answer in time"))??;
+        Ok(self.keep(Token::new(&secret, lifetime, number)?))
+    }
+}
+
+/// Where application default credentials are, if they are a file.
+fn default_file(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(path) = environment("GOOGLE_APPLICATION_CREDENTIALS") {
+        return Some(path.into());
+    }
+    let folder = environment("CLOUDSDK_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&environment("HOME")?).join(".config/gcloud")))?;
+    Some(folder.join("application_default_credentials.json")).filter(|path| path.is_file())
+}
+
+fn metadata(
+    options: &ClientOptions,
+    environment: impl Fn(&str) -> Option<OsString>,
+    tls: &rustls::ClientConfig,
+) -> Result<Issuer, ClientError> {
+    let host = options
+        .metadata_host
+        .clone()
+        .or_else(|| environment("GCE_METADATA_HOST")?.into_string().ok())
+        .unwrap_or_else(|| METADATA_HOST.to_owned());
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .no_proxy()
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.request_timeout)
+        .build()
+        .map_err(ClientError::Http)?;
+    Ok(Issuer::Metadata { http, url: format!("http://{host}/{METADATA_PATH}?scopes={SCOPE}") })
+}
+
+async fn key_file(
+    path: &Path,
+    only_key: bool,
+    tls: &rustls::ClientConfig,
+) -> Result<Authenticator<Connector>, ClientError> {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type", default)]
+        kind: String,
+        /// Of a service account.
+        token_uri: Option<String>,
+        /// Of an external account.
+        token_url: Option<String>,
+        service_account_impersonation_url: Option<String>,
+    }
+    let unusable = |reason: String| ClientError::Credentials { path: path.to_owned(), reason };
+    // Never the parser's own text: it may quote the file.
+    let malformed = |what: &str| unusable(format!("it is not the JSON of {what}"));
+    let text = tokio::fs::read(path).await.map_err(|source| ClientError::Read {
+        what: "credentials file",
+        path: path.to_owned(),
+        source,
+    })?;
+    let head: Kind = serde_json::from_slice(&text).map_err(|_| malformed("credentials"))?;
+    let urls = [&head.token_uri, &head.token_url, &head.service_account_impersonation_url];
+    for url in urls.into_iter().flatten() {
+        let is_http = reqwest::Url::parse(url).is_ok_and(|u| u.has_host() && u.scheme() != "ftp");
+        if !is_http {
+            return Err(unusable("its token endpoint is not a URL".to_owned()));
+        }
+    }
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.clone())
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let http = HyperClient::builder(TokioExecutor::new()).build::<_, String>(connector);
+    let http = CustomHyperClientBuilder::from(http);
+    let built = match head.kind.as_str() {
+        "service_account" => {
+            let key = yup_oauth2::parse_service_account_key(&text)
+                .map_err(|_| malformed("a service account key"))?;
+            ServiceAccountAuthenticator::with_client(key, http).build().await
+        }
+        "authorized_user" if !only_key => {
+            let secret =
+                serde_json::from_slice(&text).map_err(|_| malformed("an authorized user"))?;
+            AuthorizedUserAuthenticator::with_client(secret, http).build().await
+        }
+        "external_account" if !only_key => {
+            let secret =
+                serde_json::from_slice(&text).map_err(|_| malformed("an external account"))?;
+            ExternalAccountAuthenticator::with_client(secret, http).build().await
+        }
+        other => {
+            return Err(unusable(format!("credentials of type {other:?} cannot be used here")));
+        }
+    };
+    built.map_err(|error| unusable(error.to_string()))
+}
+
+async fn from_key_file(
+    authenticator: &Authenticator<Connector>,
+) -> Result<(String, Duration), CallFailure> {
+    let token = authenticator.force_refreshed_token(&[SCOPE]).await.map_err(refused)?;
+    let lifetime = token.expiration_time().map_or(LIFETIME_DEFAULT, |end| {
+        let left = end.unix_timestamp().saturating_sub(Timestamp::now().as_second());
+        Duration::from_secs(left.try_into().unwrap_or(0))
+    });
+    match token.token() {
+        Some(secret) => Ok((secret.to_owned(), lifetime)),
+        None => Err(failure::not_sent("the token endpoint gave no token")),
+    }
+}
+
+fn refused(error: yup_oauth2::Error) -> CallFailure {
+    use yup_oauth2::Error as E;
+    const PASSING: [&str; 4] =
+        ["internal_failure", "internal_error", "server_error", "temporarily_unavailable"];
+    match error {
+        E::AuthError(error) => match &error.error {
+            AuthErrorCode::Other(code) if PASSING.contains(&code.as_str()) => {
+                failure::not_sent(format!("the token endpoint is in trouble: {error}"))
+            }
+            _ => failure::unauthorised(format!(
+                "the token endpoint refused the credentials ({error}): check that the service \
+                 account and its key exist, and that this machine's clock is right"
+            )),
+        },
+        E::HttpError(error) => unreachable_endpoint(&error),
+        E::HttpClientError(error) => unreachable_endpoint(&error),
+        E::JSONError(_) | E::MissingAccessToken => {
+            failure::not_sent("the token endpoint answered with something that is not a token")
+        }
+        E::UserError(_)
+        | E::LowLevelError(_)
+        | E::StorageError(_)
+        | E::CredentialSourceError(_) => {
+            failure::unauthorised(format!("cannot use the credentials: {error}"))
+        }
+    }
+}
+
+fn unreachable_endpoint(error: &dyn std::error::Error) -> CallFailure {
+    failure::not_sent(format!("cannot reach the token endpoint: {}", super::client::chain(error)))
+}
+
+async fn from_metadata(
+    http: &reqwest::Client,
+    url: &str,
+) -> Result<(String, Duration), CallFailure> {
+    #[derive(Deserialize)]
+    struct Issued {
+        access_token: String,
+        expires_in: Option<u64>,
+    }
+    let request = http.get(url).header("Metadata-Flavor", "Google");
+    let reply = request.send().await.map_err(|error| {
+        failure::not_sent(format!(
+            "cannot reach the metadata server: {}",
+            super::client::chain(&error)
+        ))
+    })?;
+    let status = reply.status().as_u16();
+    match status {
+        200 => {
+            let issued: Issued = reply.json().await.map_err(|_| {
+                failure::not_sent("the metadata server answered with something that is no token")
+            })?;
+            let lifetime = issued.expires_in.map_or(LIFETIME_DEFAULT, Duration::from_secs);
+            Ok((issued.access_token, lifetime))
+        }
+        400..=499 if !matches!(status, 408 | 429) => Err(failure::unauthorised(format!(
+            "the metadata server gives no token (HTTP {status}): check that a service account is \
+             bound to this workload and may use the scope androidworkprovisioning"
+        ))),
+        _ => Err(failure::not_sent(format!("the metadata server answered HTTP {status}"))),
+    }
+}
