@@ -5,6 +5,8 @@
 
 mod client;
 mod error;
+#[cfg(test)]
+mod fake;
 mod options;
 mod tls;
 mod token;

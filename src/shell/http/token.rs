@@ -341,3 +341,241 @@ async fn from_metadata(
         _ => Err(failure::not_sent(format!("the metadata server answered HTTP {status}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::shell::http::fake::{self, Answer, Fake};
+    use crate::shell::http::{ResellerClient, tls};
+
+    fn issued(secret: &str, seconds: u64) -> Answer {
+        let body = json!({"access_token": secret, "expires_in": seconds, "token_type": "Bearer"});
+        Answer::new(200, body.to_string())
+    }
+
+    fn metadata_options(host: &str) -> ClientOptions {
+        ClientOptions {
+            auth: Auth::MetadataServer,
+            metadata_host: Some(host.to_owned()),
+            request_timeout: Duration::from_secs(20),
+            ..ClientOptions::new("main", "12")
+        }
+    }
+
+    async fn source(options: &ClientOptions) -> Result<TokenSource, ClientError> {
+        let tls = tls::client_config(None, false).unwrap();
+        TokenSource::new(options, &tls).await.map(Option::unwrap)
+    }
+
+    async fn metadata_source(fake: &Fake) -> TokenSource {
+        source(&metadata_options(&fake.address.to_string())).await.unwrap()
+    }
+
+    fn shown(token: &Token) -> &str {
+        token.header.to_str().unwrap()
+    }
+
+    /// A key file whose key is made now and whose tokens come from `token_uri`.
+    fn key_file(folder: &Path, token_uri: &str) -> PathBuf {
+        let key = openssl::rsa::Rsa::generate(2048).unwrap().private_key_to_pem().unwrap();
+        let path = folder.join("key.json");
+        let file = json!({
+            "type": "service_account", "client_email": "worker@project.example",
+            "private_key": String::from_utf8(key).unwrap(), "token_uri": token_uri,
+        });
+        std::fs::write(&path, file.to_string()).unwrap();
+        path
+    }
+
+    fn key_options(path: PathBuf) -> ClientOptions {
+        ClientOptions { auth: Auth::ServiceAccountKey(path), ..metadata_options("unused") }
+    }
+
+    #[tokio::test]
+    async fn the_metadata_server_is_asked_for_the_scope_and_only_once() {
+        let fake = Fake::start([issued("one", 3_600)]).await;
+        let source = metadata_source(&fake).await;
+        let (a, b, c) = tokio::join!(source.token(), source.token(), source.token());
+        for token in [a, b, c] {
+            assert_eq!(shown(&token.unwrap()), "Bearer one");
+        }
+        let asked = fake.asked();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].header("metadata-flavor"), "Google");
+        assert_eq!(asked[0].line, format!("GET /{METADATA_PATH}?scopes={SCOPE}"));
+    }
+
+    #[tokio::test]
+    async fn a_service_account_signs_for_a_token_of_the_scope_at_the_uri_of_its_key() {
+        let fake = Fake::start([issued("one", 3_600)]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = key_file(folder.path(), &format!("{}/token", fake.url()));
+        let source = source(&key_options(path)).await.unwrap();
+        let token = source.token().await.unwrap();
+        assert_eq!(shown(&token), "Bearer one");
+        assert!(token.renew_at > Instant::now() + Duration::from_secs(3_200));
+        let asked = &fake.asked()[0];
+        assert_eq!(asked.line, "POST /token");
+        assert!(asked.body.contains("jwt-bearer"), "{}", asked.body);
+    }
+
+    /// Makes the kept token as old as asked.
+    fn age(source: &TokenSource, renew_at: Instant, ends_at: Instant) {
+        let token = source.usable().unwrap();
+        source.keep(Token {
+            header: token.header.clone(),
+            number: token.number,
+            renew_at,
+            ends_at,
+        });
+    }
+
+    #[tokio::test]
+    async fn a_token_is_renewed_before_its_end_and_the_old_one_serves_while_that_fails() {
+        let fake =
+            Fake::start([issued("one", 3_600), Answer::new(503, ""), issued("two", 3_600)]).await;
+        let source = metadata_source(&fake).await;
+        source.token().await.unwrap();
+        let later = Instant::now() + Duration::from_secs(100);
+        age(&source, Instant::now(), later);
+        assert_eq!(shown(&source.token().await.unwrap()), "Bearer one");
+        assert_eq!(fake.asked().len(), 2);
+        // Not at once again.
+        assert_eq!(shown(&source.token().await.unwrap()), "Bearer one");
+        assert_eq!(fake.asked().len(), 2);
+        age(&source, Instant::now(), later);
+        assert_eq!(shown(&source.token().await.unwrap()), "Bearer two");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_renewal_while_the_old_token_works_and_everybody_after_its_end() {
+        let fake = Fake::start([issued("one", 3_600), issued("two", 3_600)]).await;
+        let source = metadata_source(&fake).await;
+        source.token().await.unwrap();
+        let turn = source.fetching.lock().await;
+        age(&source, Instant::now(), Instant::now() + Duration::from_secs(100));
+        assert_eq!(shown(&source.token().await.unwrap()), "Bearer one");
+        drop(turn);
+        age(&source, Instant::now(), Instant::now());
+        assert_eq!(shown(&source.token().await.unwrap()), "Bearer two");
+    }
+
+    #[test]
+    fn half_of_a_short_life_is_used_and_a_long_one_ends_early() {
+        let life = |seconds| {
+            let before = Instant::now();
+            let token = Token::new("t", Duration::from_secs(seconds), 0).unwrap();
+            let until = |at: Instant| (at - before).as_secs();
+            (until(token.renew_at), until(token.ends_at))
+        };
+        assert_eq!(life(3_600), (3_300, 3_570));
+        assert_eq!(life(400), (200, 370));
+        assert_eq!(life(40), (20, 20));
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_is_repeated_once_with_a_new_token() {
+        let ok = Answer::new(200, "{}");
+        let api =
+            Fake::start([Answer::new(401, ""), ok, Answer::new(401, ""), Answer::new(401, "")])
+                .await;
+        let tokens = Fake::start(["one", "two", "three"].map(|t| issued(t, 3_600))).await;
+        let options =
+            ClientOptions { base_url: api.url(), ..metadata_options(&tokens.address.to_string()) };
+        let client = ResellerClient::new(options).await.unwrap();
+        assert_eq!(client.check().await, Ok(()));
+        let refused = client.check().await.unwrap_err();
+        assert!(matches!(refused, CallFailure::Unauthorised { .. }), "{refused:?}");
+        let used: Vec<String> =
+            api.asked().iter().map(|a| a.header("authorization").to_owned()).collect();
+        assert_eq!(used, ["Bearer one", "Bearer two", "Bearer two", "Bearer three"]);
+    }
+
+    #[tokio::test]
+    async fn a_token_endpoint_that_cannot_be_reached_means_not_sent() {
+        let nobody = fake::nobody().await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = key_file(folder.path(), &format!("http://{nobody}/token"));
+        for options in [key_options(path), metadata_options(&nobody.to_string())] {
+            let failure = source(&options).await.unwrap().token().await.err().unwrap();
+            assert!(matches!(failure, CallFailure::NotSent { .. }), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_token_endpoint_means_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = key_file(folder.path(), &fake::raw(b"", false).await);
+        let timeout = Duration::from_millis(50);
+        let options = ClientOptions { request_timeout: timeout, ..key_options(path) };
+        let failure = source(&options).await.unwrap().token().await.err().unwrap();
+        assert!(matches!(failure, CallFailure::NotSent { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn refused_credentials_are_unauthorised_and_trouble_at_the_endpoint_is_not() {
+        let error = |status, code: &str| Answer::new(status, json!({"error": code}).to_string());
+        for (answer, is_refusal) in [
+            (error(400, "invalid_grant"), true),
+            (error(401, "unauthorized_client"), true),
+            (error(500, "internal_failure"), false),
+            (Answer::new(502, "<html>"), false),
+            (Answer::new(200, "{}"), false),
+        ] {
+            let fake = Fake::start([answer]).await;
+            let folder = tempfile::tempdir().unwrap();
+            let path = key_file(folder.path(), &fake.url());
+            let failure = source(&key_options(path)).await.unwrap().token().await.err().unwrap();
+            assert_eq!(
+                matches!(failure, CallFailure::Unauthorised { .. }),
+                is_refusal,
+                "{failure:?}"
+            );
+        }
+        for (status, is_refusal) in [(403, true), (404, true), (429, false), (500, false)] {
+            let fake = Fake::start([Answer::new(status, "no")]).await;
+            let failure = metadata_source(&fake).await.token().await.err().unwrap();
+            assert_eq!(
+                matches!(failure, CallFailure::Unauthorised { .. }),
+                is_refusal,
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unusable_key_file_is_named_and_never_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        let error = async || source(&key_options(path.clone())).await.err().unwrap().to_string();
+        assert!(error().await.contains("key.json"));
+        for text in [
+            "hunter2",
+            r#"{"type":"service_account","private_key":"hunter2"}"#,
+            r#"{"type":"authorized_user","client_id":"hunter2"}"#,
+            r#"{"type":"service_account","private_key":"hunter2","client_email":"e","token_uri":"x"}"#,
+            r#"{"type":"service_account","private_key":"hunter2","client_email":"e","token_uri":"http://x"}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = error().await;
+            assert!(error.contains("key.json") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn default_credentials_are_the_named_file_else_gcloud_s_else_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().as_os_str().to_owned();
+        let only_home = |name: &str| (name == "HOME").then(|| home.clone());
+        assert_eq!(default_file(only_home), None);
+        let gcloud = folder.path().join(".config/gcloud");
+        std::fs::create_dir_all(&gcloud).unwrap();
+        let known = gcloud.join("application_default_credentials.json");
+        std::fs::write(&known, "{}").unwrap();
+        assert_eq!(default_file(only_home), Some(known));
+        let named = |_: &str| Some("/x/key.json".into());
+        assert_eq!(default_file(named), Some("/x/key.json".into()));
+    }
+}
