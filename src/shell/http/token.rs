@@ -418,7 +418,18 @@ mod tests {
         assert!(token.renew_at > Instant::now() + Duration::from_secs(3_200));
         let asked = &fake.asked()[0];
         assert_eq!(asked.line, "POST /token");
-        assert!(asked.body.contains("jwt-bearer"), "{}", asked.body);
+        let claims = claims(&asked.body);
+        assert_eq!(claims["scope"], SCOPE);
+        assert_eq!(claims["aud"], format!("{}/token", fake.url()));
+        assert_eq!(claims["iss"], "worker@project.example");
+    }
+
+    /// The claims of the signed assertion in a token request.
+    fn claims(body: &str) -> serde_json::Value {
+        let assertion = body.split_once("&assertion=").unwrap().1;
+        let claims = assertion.split('.').nth(1).unwrap();
+        let claims = claims.replace("%3D", "=").replace('-', "+").replace('_', "/");
+        serde_json::from_slice(&openssl::base64::decode_block(&claims).unwrap()).unwrap()
     }
 
     /// Makes the kept token as old as asked.
@@ -551,12 +562,17 @@ mod tests {
         let path = folder.path().join("key.json");
         let error = async || source(&key_options(path.clone())).await.err().unwrap().to_string();
         assert!(error().await.contains("key.json"));
+        let key = |token_uri: &str| {
+            json!({"type": "service_account", "private_key": "hunter2", "client_email": "e",
+                   "token_uri": token_uri})
+            .to_string()
+        };
         for text in [
-            "hunter2",
-            r#"{"type":"service_account","private_key":"hunter2"}"#,
-            r#"{"type":"authorized_user","client_id":"hunter2"}"#,
-            r#"{"type":"service_account","private_key":"hunter2","client_email":"e","token_uri":"x"}"#,
-            r#"{"type":"service_account","private_key":"hunter2","client_email":"e","token_uri":"http://x"}"#,
+            "hunter2".to_owned(),
+            r#"{"type":"service_account","private_key":"hunter2"}"#.to_owned(),
+            r#"{"type":"authorized_user","client_id":"hunter2"}"#.to_owned(),
+            key("not a url"),
+            key("http://x"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = error().await;

@@ -180,7 +180,7 @@ mod tests {
     fn the_owner_is_the_customer_of_the_zero_touch_claim() {
         let command = samples::command(Action::Unclaim, phone(A), None);
         let sim_lock = claimed(device("1", phone(A)), "5", "SECTION_TYPE_SIM_LOCK");
-        assert_eq!(device_state(&command, &[sim_lock.clone()]).unwrap().owner, None);
+        assert_eq!(device_state(&command, std::slice::from_ref(&sim_lock)).unwrap().owner, None);
         let mut both = claimed(sim_lock, "7", SECTION_ZERO_TOUCH);
         both.device_metadata =
             Some(DeviceMetadata { entries: [("k".to_owned(), "v".to_owned())].into() });

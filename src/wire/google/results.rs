@@ -112,6 +112,7 @@ mod tests {
     }
 
     /// The one result of an operation whose one item has this `result`.
+    #[allow(clippy::needless_pass_by_value, reason = "reads better at the callers")]
     fn result_of(result: serde_json::Value) -> DeviceVerdict {
         let operation = json!({"name": "operations/1", "done": true, "response": {
             "perDeviceStatus": [{"result": result}]

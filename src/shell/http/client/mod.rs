@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -25,6 +26,9 @@ use crate::wire::google::{
 
 /// Error bodies are read up to here; the rest says nothing more.
 const ERROR_BYTES_MAX: usize = 1 << 20;
+/// Shorter than load balancers wait: a request on a connection that the other side is just closing
+/// would leave doubt.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Customers on a page.
 const CUSTOMERS_PAGE: &str = "100";
 /// A list of customers longer than this many pages is a server that repeats itself.
@@ -81,6 +85,7 @@ impl ResellerClient {
                 HeaderValue::from_static("2"),
             )]))
             .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE_MAX)
             .timeout(options.request_timeout);
         if is_loopback(&url) {
             // A sandbox on this machine; a proxy would look for it on its own.
@@ -292,7 +297,7 @@ impl Inner {
         if let Some(token) = token {
             request.headers_mut().insert(header::AUTHORIZATION, token.header.clone());
         }
-        let response = self.http.execute(request).await.map_err(|e| self.lost(&e))?;
+        let response = self.http.execute(request).await.map_err(|e| self.lost(e))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -307,7 +312,7 @@ impl Inner {
 
     async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>, CallFailure> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.lost(&e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.lost(e))? {
             if body.len() + chunk.len() > bytes_max {
                 return Err(failure::ambiguous(format!("the reply exceeds {bytes_max} bytes")));
             }
@@ -317,15 +322,17 @@ impl Inner {
     }
 
     /// A call without a reply.
-    fn lost(&self, error: &reqwest::Error) -> CallFailure {
+    fn lost(&self, error: reqwest::Error) -> CallFailure {
+        // A URL may end in a device's id.
+        let error = error.without_url();
         if error.is_connect() || error.is_builder() {
-            return failure::not_sent(format!("cannot connect: {}", chain(error)));
+            return failure::not_sent(format!("cannot connect: {}", chain(&error)));
         }
         if error.is_timeout() {
             let limit = self.options.request_timeout;
             return failure::ambiguous(format!("no whole reply within {limit:?}"));
         }
-        failure::ambiguous(format!("the connection broke: {}", chain(error)))
+        failure::ambiguous(format!("the connection broke: {}", chain(&error)))
     }
 }
 
