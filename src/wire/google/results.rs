@@ -273,7 +273,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_reply_or_a_failure(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_give_a_reply_or_a_failure(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
             let _ = decode(&bytes);
             let _ = decode_name(&bytes);
         }

@@ -136,10 +136,28 @@ async fn a_refused_connection_and_an_unknown_host_are_not_sent() {
 }
 
 #[tokio::test]
+async fn a_server_is_trusted_through_the_ca_file_and_only_through_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    let (certificate, key) = certificate();
+    std::fs::write(&ca_file, certificate.to_pem().unwrap()).unwrap();
+    let server = tls_server(certificate.to_der().unwrap(), key);
+    let with_ca = ClientOptions { ca_file: Some(ca_file.clone()), ..options(&server) };
+    let client = ResellerClient::new(with_ca).await.unwrap();
+    assert_eq!(client.check().await, Ok(()));
+
+    let (other, _) = self::certificate();
+    std::fs::write(&ca_file, other.to_pem().unwrap()).unwrap();
+    let with_other = ClientOptions { ca_file: Some(ca_file), ..options(&server) };
+    let client = ResellerClient::new(with_other).await.unwrap();
+    assert_not_sent(client.submit(Action::Claim, &[phone()]).await);
+}
+
+#[tokio::test]
 async fn a_failed_handshake_is_not_sent() {
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, certificate()).unwrap();
+    std::fs::write(&ca_file, certificate().0.to_pem().unwrap()).unwrap();
     let server = fake::raw(b"this is no TLS\r\n", true).await.replace("http:", "https:");
     let options = ClientOptions { ca_file: Some(ca_file), ..options(&server) };
     let client = ResellerClient::new(options).await.unwrap();
@@ -353,15 +371,47 @@ async fn options_that_cannot_work_are_refused_with_the_reason() {
     assert!(refused(with_ca()).await.contains("ca.pem"));
 }
 
-/// A self-signed certificate.
-fn certificate() -> Vec<u8> {
+/// A self-signed certificate of 127.0.0.1, and its key in DER.
+fn certificate() -> (openssl::x509::X509, Vec<u8>) {
     use openssl::asn1::Asn1Time;
+    use openssl::x509::extension::SubjectAlternativeName;
     let key = openssl::rsa::Rsa::generate(2048).unwrap();
     let key = openssl::pkey::PKey::from_rsa(key).unwrap();
     let mut builder = openssl::x509::X509::builder().unwrap();
+    builder.set_version(2).unwrap();
     builder.set_pubkey(&key).unwrap();
     builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let context = builder.x509v3_context(None, None);
+    let name = SubjectAlternativeName::new().ip("127.0.0.1").build(&context).unwrap();
+    builder.append_extension(name).unwrap();
     builder.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
-    builder.build().to_pem().unwrap()
+    (builder.build(), key.private_key_to_pkcs8().unwrap())
+}
+
+/// Answers `{}` to every request, over TLS.
+fn tls_server(certificate: Vec<u8>, key: Vec<u8>) -> String {
+    use std::io::{Read as _, Write as _};
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.into()], key.try_into().unwrap())
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let mut request = [0; 4096];
+            if stream.read(&mut request).is_ok() {
+                let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                let _ = stream.write_all(reply);
+            }
+        }
+    });
+    format!("https://{address}")
 }
