@@ -1,1 +1,20 @@
-//! The reseller API over HTTP.
+//! The reseller API over HTTP: one client for each account, and where its access tokens come from.
+//!
+//! What a reply means is decided in [`crate::wire::google`]; here is decided what was sent, what
+//! certainly was not, and how long anything may take.
+
+mod client;
+mod error;
+#[cfg(test)]
+mod fake;
+mod options;
+mod tls;
+mod token;
+
+pub use client::{DevicePage, ResellerClient};
+pub use error::ClientError;
+pub use options::{Auth, ClientOptions};
+
+/// Targets of log records that contain access tokens below level `info`: the log filter must not
+/// let them through at `debug` or `trace`, whatever the user asks for.
+pub const SECRET_LOG_TARGETS: [&str; 1] = ["yup_oauth2"];

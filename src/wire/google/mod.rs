@@ -4,12 +4,22 @@
 //! int64 values are JSON strings; fields with default values may be absent; unknown enum values are
 //! kept as text, since Google adds values without a new version.
 
+mod build;
 mod device;
+pub mod failure;
+mod lookup;
+mod method;
 mod operation;
 mod requests;
+pub mod results;
+#[cfg(test)]
+mod samples;
 
+pub use build::{SubmitRequest, find_by_identifier, find_by_owner};
 pub use device::{Company, Device, DeviceClaim, DeviceIdentifier, DeviceMetadata};
 pub use device::{FindDevicesResponse, ListCustomersResponse};
+pub use lookup::device_state;
+pub use method::{Method, is_path_id, operation_id};
 pub use operation::{
     DevicesOperationMetadata, DevicesOperationResponse, Operation, OperationPerDevice,
     PerDeviceStatus, RpcStatus,
