@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// A running broker, with a data directory of its own.
-pub struct Kafka {
+pub(crate) struct Kafka {
     dir: PathBuf,
     port: u16,
     controller_port: u16,
@@ -25,13 +25,13 @@ pub struct Kafka {
 
 impl Kafka {
     /// The broker that all tests of this binary share: starting one takes about three seconds.
-    pub fn shared() -> &'static Kafka {
+    pub(crate) fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(Kafka::start)
     }
 
     /// A broker that this test alone may stop, kill and restart.
-    pub fn start() -> Kafka {
+    pub(crate) fn start() -> Kafka {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::Builder::new().prefix("kafka-").tempdir_in(root).unwrap().keep();
         fs::write(dir.join(".temporary"), "").unwrap();
@@ -42,30 +42,30 @@ impl Kafka {
     }
 
     /// What a client calls `bootstrap.servers`.
-    pub fn bootstrap_servers(&self) -> String {
+    pub(crate) fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Stops the broker in order; the data stays.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.signal("-TERM");
         self.wait_for_end();
     }
 
     /// Kills the broker as a crash would; the data stays.
-    pub fn kill9(&mut self) {
+    pub(crate) fn kill9(&mut self) {
         self.signal("-KILL");
         self.wait_for_end();
     }
 
     /// Starts the broker again, with its data, on the same port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.script.is_none(), "the broker is still running: stop or kill it first");
         self.launch();
     }
 
     /// Freezes (`-STOP`) or thaws (`-CONT`) the broker, or sends another signal.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = fs::read_to_string(self.dir.join("pid")).unwrap();
         let status = Command::new("kill").args([signal, pid.trim()]).status().unwrap();
         assert!(status.success(), "kill {signal} {pid}: {status}");

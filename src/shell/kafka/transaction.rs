@@ -16,7 +16,7 @@ use super::producer::{CommitError, OutRecord, Transaction};
 pub(super) type Client = BaseProducer<DeliveryContext>;
 
 /// How long aborting waits for records that are on their way before it purges them.
-const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(500);
+const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(100);
 
 /// What has to happen after a failure, before it is reported.
 pub(super) enum Failure {
@@ -33,6 +33,10 @@ pub(super) struct DeliveryContext {
 }
 
 impl DeliveryContext {
+    fn has_failures(&self) -> bool {
+        !self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
         std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -72,8 +76,9 @@ pub(super) fn attempt(
     for (index, record) in transaction.records.iter().enumerate() {
         send(client, index, record, deadline)?;
     }
-    // The commit would wait in steps of 100 ms for what is not delivered by then.
-    drain(client, deadline);
+    // The commit would wait in steps of 100 ms for what is not delivered by then. Once a record
+    // has failed, those behind it stay where they are.
+    drain(client, deadline, true);
     delivered(client, transaction)?;
     send_offsets(client, transaction, deadline)?;
     commit(client, deadline)
@@ -83,10 +88,10 @@ pub(super) fn attempt(
 pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), KafkaError> {
     let deadline = Instant::now() + timeout;
     // Nobody polls while librdkafka aborts, so nothing may be left that it would wait for.
-    drain(client, Instant::now() + DRAIN_BEFORE_ABORT);
+    drain(client, Instant::now() + DRAIN_BEFORE_ABORT, false);
     if client.in_flight_count() > 0 {
         client.purge(PurgeConfig::default().queue().inflight());
-        drain(client, deadline);
+        drain(client, deadline, false);
     }
     loop {
         match client.abort_transaction(left(deadline)) {
@@ -156,9 +161,12 @@ fn size(record: &OutRecord) -> usize {
 
 /// Serves delivery reports until none is outstanding. `poll` runs for its whole time whatever
 /// comes in, so it is given none as long as something does.
-fn drain(client: &Client, deadline: Instant) {
+fn drain(client: &Client, deadline: Instant, until_failure: bool) {
     let mut outstanding = client.in_flight_count();
     while outstanding > 0 && Instant::now() < deadline {
+        if until_failure && client.context().has_failures() {
+            return;
+        }
         client.poll(Duration::ZERO);
         let now = client.in_flight_count();
         if now == outstanding {
