@@ -1,1 +1,55 @@
-//! Kafka: consumers on their own threads, transactions, topics.
+//! Kafka: consumers on their own threads, transactions, the ledger's replay, topics.
+//!
+//! This folder knows nothing of the engine; its types are plain, and the driver translates.
+//! librdkafka types never leave it. What it promises:
+//! - a revoked partition is held until the driver releases it, and a lost one until the driver
+//!   has dropped what it knew of it ([`consumer`]);
+//! - a transaction carries the group membership under which its contents were decided
+//!   ([`GroupMetadata`]), and its fate is settled before it is reported ([`producer`]).
+
+pub mod client;
+pub mod consumer;
+pub mod ledger_reader;
+pub mod producer;
+pub mod rebalance;
+pub mod record;
+pub mod topic_check;
+pub mod topics;
+
+mod consumer_thread;
+mod producer_thread;
+mod transaction;
+
+pub use client::{ClientError, GroupProtocol, KafkaOptions};
+pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
+pub use producer::{CommitError, OutRecord, Transaction, TransactionalProducer};
+pub use rebalance::{GroupMetadata, LostPartitions};
+pub use record::{RecordBatch, RecordView};
+pub use topic_check::TopicProblem;
+pub use topics::{TopicPlan, TopicReport, check_topics, create_topics, partition_counts};
+
+use std::fmt;
+use std::sync::Arc;
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// A partition of a topic.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.topic, self.partition)
+    }
+}

@@ -1,0 +1,402 @@
+//! Which librdkafka settings every client gets, and which of them a user may not change.
+//!
+//! The protocol of the worker rests on some settings (read committed, no automatic commits, …).
+//! They are in one list here, and a user's property that would change one is refused at start.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+/// How members of a consumer group agree on who reads what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The protocol of all brokers; partitions move one by one (cooperative).
+    #[default]
+    Classic,
+    /// KIP-848: the broker decides. Needs Kafka 4.0.
+    Consumer,
+}
+
+/// How to reach Kafka, and the bounds of every client.
+#[derive(Clone)]
+pub struct KafkaOptions {
+    /// Brokers to ask first, `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// What brokers call this process in logs and quotas.
+    pub client_id: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// A name that stays over restarts, so that a quick one moves no partition.
+    pub group_instance_id: Option<String>,
+    /// How the group shares out partitions.
+    pub group_protocol: GroupProtocol,
+    /// Further librdkafka properties, such as those for TLS and SASL. May hold secrets, so only
+    /// names are ever printed.
+    pub properties: BTreeMap<String, String>,
+    /// A member that is silent for this long is out of the group (classic protocol only).
+    pub session_timeout: Duration,
+    /// How long a revoked partition may be held back; after that the broker takes it.
+    pub max_poll_interval: Duration,
+    /// The broker aborts a transaction that is open for longer, and a new owner may have to wait
+    /// for that long: keep it short.
+    pub transaction_timeout: Duration,
+    /// How long one commit may take, from its first record on. Shorter than the above.
+    pub commit_timeout: Duration,
+    /// How long a request that is no part of a transaction may take.
+    pub request_timeout: Duration,
+    /// Memory for records fetched ahead, for each consumer, in KiB.
+    pub queued_max_kbytes: u32,
+    /// The largest record, key and headers included, that is written, in bytes.
+    pub record_bytes_max: u32,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "localhost:9092".into(),
+            client_id: "zerotouch-worker".into(),
+            group_id: "zerotouch-worker".into(),
+            group_instance_id: None,
+            group_protocol: GroupProtocol::default(),
+            properties: BTreeMap::new(),
+            session_timeout: Duration::from_secs(15),
+            max_poll_interval: Duration::from_secs(60),
+            transaction_timeout: Duration::from_secs(15),
+            commit_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            queued_max_kbytes: 4_096,
+            record_bytes_max: 1_000_000,
+        }
+    }
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("client_id", &self.client_id)
+            .field("group_id", &self.group_id)
+            .field("group_instance_id", &self.group_instance_id)
+            .field("group_protocol", &self.group_protocol)
+            .field("properties", &self.properties.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A user's property would break the worker.
+    #[error("the property `{key}` cannot be set: {reason}; remove it")]
+    Forced {
+        /// The property.
+        key: String,
+        /// Why it is the worker's own.
+        reason: &'static str,
+    },
+    /// librdkafka refuses a property. Its value may be a secret and is not shown.
+    #[error("the Kafka client refuses the property `{key}`: {reason}")]
+    Property {
+        /// The property.
+        key: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Any other failure to make a client or its thread.
+    #[error("the Kafka client {client} cannot be made: {reason}")]
+    Create {
+        /// Which client.
+        client: &'static str,
+        /// What librdkafka says.
+        reason: String,
+    },
+}
+
+/// What a client is for.
+#[derive(Clone, Copy)]
+pub(super) enum Role<'a> {
+    /// A member of the consumer group; says whether it is to report the ends of partitions.
+    Member { report_ends: bool },
+    /// Reads partitions that it is told to read; joins nothing, commits nothing.
+    Reader,
+    /// Asks for offsets as they are, open transactions included; reads nothing.
+    Watermarks,
+    /// Writes transactions under this id.
+    Transactional(&'a str),
+    /// Makes and describes topics.
+    Admin,
+}
+
+const OPTION: &str = "it has an option of its own in the worker's configuration";
+const EXACTLY_ONCE: &str = "the worker's transactions depend on its value";
+const OWNERSHIP: &str = "the worker's handling of rebalances depends on its value";
+
+/// Properties that are the worker's own, librdkafka's other names for them included.
+const FORCED: [(&str, &str); 33] = [
+    ("bootstrap.servers", OPTION),
+    ("metadata.broker.list", OPTION),
+    ("client.id", OPTION),
+    ("group.id", OPTION),
+    ("group.instance.id", OPTION),
+    ("group.protocol", OPTION),
+    ("session.timeout.ms", OPTION),
+    ("max.poll.interval.ms", OPTION),
+    ("transaction.timeout.ms", OPTION),
+    ("queued.max.messages.kbytes", OPTION),
+    ("message.max.bytes", OPTION),
+    ("transactional.id", EXACTLY_ONCE),
+    ("enable.idempotence", EXACTLY_ONCE),
+    ("enable.gapless.guarantee", EXACTLY_ONCE),
+    ("acks", EXACTLY_ONCE),
+    ("request.required.acks", EXACTLY_ONCE),
+    ("retries", EXACTLY_ONCE),
+    ("message.send.max.retries", EXACTLY_ONCE),
+    ("message.timeout.ms", EXACTLY_ONCE),
+    ("delivery.timeout.ms", EXACTLY_ONCE),
+    ("batch.size", EXACTLY_ONCE),
+    ("isolation.level", EXACTLY_ONCE),
+    ("enable.auto.commit", EXACTLY_ONCE),
+    ("auto.commit.enable", EXACTLY_ONCE),
+    ("enable.auto.offset.store", EXACTLY_ONCE),
+    ("auto.offset.reset", EXACTLY_ONCE),
+    ("enable.partition.eof", OWNERSHIP),
+    ("partition.assignment.strategy", OWNERSHIP),
+    ("group.remote.assignor", OWNERSHIP),
+    ("allow.auto.create.topics", "a topic is made by `create-topics`, with the right settings"),
+    ("consume.callback.max.messages", "the worker does not use callbacks"),
+    ("statistics.interval.ms", "the worker has metrics of its own"),
+    ("log.queue", "librdkafka's log goes into the worker's"),
+];
+
+/// A batch of records on the wire stays below this, unless a single record is larger. Topics are
+/// checked for accepting it, so that only a record on its own can be refused for its size.
+pub(super) const BATCH_BYTES: u32 = 512 * 1024;
+
+/// The settings for one client, the user's included.
+pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientConfig, ClientError> {
+    let mut config = ClientConfig::new();
+    for (key, value) in &options.properties {
+        if let Some((_, reason)) = FORCED.iter().find(|(forced, _)| forced == key) {
+            return Err(ClientError::Forced { key: key.clone(), reason });
+        }
+        config.set(key, value);
+    }
+    config.set("bootstrap.servers", &options.bootstrap_servers);
+    config.set("client.id", &options.client_id);
+    config.set_log_level(log_level());
+    match role {
+        Role::Member { report_ends } => {
+            consumer(options, &mut config);
+            member(options, &mut config);
+            config.set("enable.partition.eof", report_ends.to_string());
+        }
+        Role::Reader => {
+            consumer(options, &mut config);
+            config.set("enable.partition.eof", "true");
+        }
+        Role::Watermarks => {
+            config.set("isolation.level", "read_uncommitted");
+        }
+        Role::Transactional(id) => producer(options, id, &mut config),
+        Role::Admin => {}
+    }
+    Ok(config)
+}
+
+fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
+    config
+        .set("group.id", &options.group_id)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("allow.auto.create.topics", "false")
+        .set("queued.max.messages.kbytes", options.queued_max_kbytes.to_string());
+    // One answer may not be much larger than what may be queued.
+    let fetch = u64::from(options.queued_max_kbytes) * 1024;
+    let message = u64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512;
+    default(config, "fetch.message.max.bytes", fetch.min(1 << 20));
+    default(config, "fetch.max.bytes", fetch.max(message));
+    default(config, "fetch.wait.max.ms", 100);
+}
+
+fn member(options: &KafkaOptions, config: &mut ClientConfig) {
+    config.set("max.poll.interval.ms", millis(options.max_poll_interval));
+    if let Some(id) = &options.group_instance_id {
+        config.set("group.instance.id", id);
+    }
+    match options.group_protocol {
+        GroupProtocol::Classic => {
+            let beat = options.session_timeout / 5;
+            config
+                .set("group.protocol", "classic")
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", millis(options.session_timeout));
+            default(config, "heartbeat.interval.ms", beat.as_millis());
+        }
+        // The broker sets strategy, session and heartbeat; librdkafka refuses them here.
+        GroupProtocol::Consumer => {
+            config.set("group.protocol", "consumer");
+        }
+    }
+}
+
+fn producer(options: &KafkaOptions, id: &str, config: &mut ClientConfig) {
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", millis(options.transaction_timeout))
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("batch.size", BATCH_BYTES.to_string())
+        .set("message.max.bytes", options.record_bytes_max.to_string());
+    // A transaction's records are all there before anything waits for them.
+    default(config, "linger.ms", 1);
+}
+
+/// Sets what the user has not set.
+fn default(config: &mut ClientConfig, key: &str, value: impl ToString) {
+    if config.get(key).is_none() {
+        config.set(key, value.to_string());
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// Turns librdkafka's refusal into an error that shows no value.
+pub(super) fn refused(client: &'static str, error: &KafkaError) -> ClientError {
+    match error {
+        KafkaError::ClientConfig(result, _, key, _) => ClientError::Property {
+            key: key.clone(),
+            reason: match result {
+                RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "it does not exist in librdkafka 2.12",
+                RDKafkaConfRes::RD_KAFKA_CONF_INVALID | RDKafkaConfRes::RD_KAFKA_CONF_OK => {
+                    "its value is not valid"
+                }
+            },
+        },
+        other => ClientError::Create { client, reason: other.to_string() },
+    }
+}
+
+/// Sends librdkafka's log lines to `tracing`.
+pub(super) struct LogContext;
+
+impl ClientContext for LogContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for LogContext {}
+
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    tracing::warn!(target: "librdkafka", %error, "{reason}");
+}
+
+fn log_level() -> RDKafkaLogLevel {
+    if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+        RDKafkaLogLevel::Debug
+    } else {
+        RDKafkaLogLevel::Info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &str, value: &str) -> KafkaOptions {
+        let properties = BTreeMap::from([(key.to_string(), value.to_string())]);
+        KafkaOptions { properties, ..KafkaOptions::default() }
+    }
+
+    const ROLES: [Role<'_>; 5] = [
+        Role::Member { report_ends: true },
+        Role::Reader,
+        Role::Watermarks,
+        Role::Transactional("id"),
+        Role::Admin,
+    ];
+
+    #[test]
+    fn every_client_has_settings_that_librdkafka_accepts() {
+        for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+            let group_instance_id = Some("pod-0".to_string());
+            let group_protocol = protocol;
+            let options =
+                KafkaOptions { group_instance_id, group_protocol, ..KafkaOptions::default() };
+            for role in ROLES {
+                let config = config(&options, role).unwrap();
+                let consumer: Result<rdkafka::consumer::BaseConsumer, _>;
+                let producer: Result<rdkafka::producer::BaseProducer, _>;
+                match role {
+                    Role::Transactional(_) | Role::Admin => {
+                        producer = config.create();
+                        assert!(producer.is_ok(), "{:?}", producer.err());
+                    }
+                    Role::Member { .. } | Role::Reader | Role::Watermarks => {
+                        consumer = config.create();
+                        assert!(consumer.is_ok(), "{:?}", consumer.err());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_forced_property_is_refused_by_name_and_with_a_reason() {
+        for (key, reason) in FORCED {
+            for role in ROLES {
+                let error = config(&with(key, "x"), role).err().unwrap().to_string();
+                assert!(error.contains(key) && error.contains(reason), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let options = with("sasl.password", "hunter2");
+        assert!(format!("{options:?}").contains("sasl.password"));
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let bad = config(&with("security.protocol", "hunter2"), Role::Admin).unwrap();
+        let error = bad.create::<rdkafka::producer::BaseProducer>().err().unwrap();
+        let error = refused("admin", &error).to_string();
+        assert!(error.contains("security.protocol") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn other_properties_pass_through_to_every_client() {
+        for role in ROLES {
+            let config = config(&with("security.protocol", "SASL_SSL"), role).unwrap();
+            assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The loop of a consumer's thread: commands, polling, rebalance notices, in that order, for ever.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::TopicPartition;
+use super::consumer::{Command, Committed, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+use super::rebalance::{
+    GroupMetadata, Held, LostPartitions, Notice, RebalanceContext, assign, list, names, unassign,
+};
+use super::record::RecordBatch;
+
+/// How long one poll waits: a command waits for as long at most.
+const POLL_WAIT: Duration = Duration::from_millis(10);
+/// How long one request blocks the thread; what is not answered by then is asked again after a
+/// poll, so that the group does not think this member dead.
+const REQUEST_WAIT: Duration = Duration::from_millis(250);
+
+type Client = BaseConsumer<RebalanceContext>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Owned, and not to be read before it is told from where.
+    Gated,
+    /// Being read, or paused by command.
+    Reading,
+    /// Revoked or lost, and not yet given up.
+    Held,
+}
+
+struct Query {
+    partitions: Vec<TopicPartition>,
+    reply: Box<dyn FnOnce(Committed) + Send>,
+    deadline: Instant,
+}
+
+struct Start {
+    partition: TopicPartition,
+    at: StartAt,
+    deadline: Instant,
+}
+
+/// A member of the group, on its thread.
+pub(super) struct Member {
+    client: Client,
+    options: ConsumerOptions,
+    /// The topic, if there is only one.
+    single: Option<Arc<str>>,
+    commands: Sender<Command>,
+    sink: Box<dyn Fn(ConsumerEvent) + Send>,
+    phases: BTreeMap<Arc<str>, BTreeMap<i32, Phase>>,
+    held: Vec<Held>,
+    queries: Vec<Query>,
+    starts: Vec<Start>,
+    epoch: u64,
+}
+
+impl Member {
+    pub(super) fn new(
+        client: Client,
+        options: ConsumerOptions,
+        single: Option<Arc<str>>,
+        commands: Sender<Command>,
+        sink: Box<dyn Fn(ConsumerEvent) + Send>,
+    ) -> Self {
+        Self {
+            client,
+            options,
+            single,
+            commands,
+            sink,
+            phases: BTreeMap::new(),
+            held: Vec::new(),
+            queries: Vec::new(),
+            starts: Vec::new(),
+            epoch: 0,
+        }
+    }
+
+    pub(super) fn subscribe(&self, topics: &[&str]) -> KafkaResult<()> {
+        self.client.subscribe(topics)
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            loop {
+                match inbox.try_recv() {
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
+                    Ok(command) => self.on_command(command),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            self.answer_queries();
+            self.begin_starts();
+            self.read();
+            while let Some(notice) = self.client.context().next_notice() {
+                self.on_notice(notice);
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let deadline = Instant::now() + self.options.answer_timeout;
+        match command {
+            Command::Release(partitions) => self.release(&partitions),
+            Command::Start(partition, at) => {
+                self.starts.retain(|start| start.partition != partition);
+                self.starts.push(Start { partition, at, deadline });
+            }
+            Command::Pause(partitions) => {
+                let result = self.client.pause(&list(&partitions));
+                self.report(result, "partitions could not be paused");
+            }
+            Command::Resume(mut partitions) => {
+                partitions.retain(|partition| self.phase(partition) == Some(Phase::Reading));
+                let result = self.client.resume(&list(&partitions));
+                self.report(result, "partitions could not be resumed");
+            }
+            Command::Committed(partitions, reply) => {
+                self.queries.push(Query { partitions, reply, deadline });
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn on_notice(&mut self, notice: Notice) {
+        self.epoch += 1;
+        match notice {
+            Notice::Assign(partitions) => self.on_assign(partitions),
+            Notice::Revoke { partitions, lost } => self.on_revoke(partitions, lost),
+        }
+    }
+
+    fn on_assign(&mut self, mut partitions: TopicPartitionList) {
+        let names = names(&partitions);
+        let result = self.take_over(&mut partitions);
+        if self.report_fatal(result, "assigned partitions could not be taken over") {
+            return;
+        }
+        let phase = match self.options.mode {
+            Mode::Gated => Phase::Gated,
+            Mode::Immediate => Phase::Reading,
+        };
+        for name in &names {
+            self.set_phase(name, Some(phase));
+        }
+        if let Some(group) = self.membership() {
+            (self.sink)(ConsumerEvent::Assigned { partitions: names, group });
+        }
+    }
+
+    fn take_over(&self, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+        match self.options.mode {
+            // With an offset given, librdkafka does not ask for the committed one, which could
+            // wait for an open transaction. What is fetched before the pause is thrown away.
+            Mode::Gated => {
+                partitions.set_all_offsets(Offset::Beginning)?;
+                assign(&self.client, partitions)?;
+                self.client.pause(partitions)
+            }
+            // A pause may have outlived an earlier assignment of the same partition.
+            Mode::Immediate => {
+                assign(&self.client, partitions)?;
+                self.client.resume(partitions)
+            }
+        }
+    }
+
+    fn on_revoke(&mut self, partitions: TopicPartitionList, lost: bool) {
+        let names = names(&partitions);
+        // What has been fetched ahead must not reach a lane that is being closed.
+        let result = self.client.pause(&partitions);
+        self.report(result, "revoked partitions could not be paused");
+        for name in &names {
+            self.set_phase(name, Some(Phase::Held));
+        }
+        self.starts.retain(|start| !names.contains(&start.partition));
+        self.held.push(Held::new(partitions));
+        if lost {
+            let lost = LostPartitions::new(names, self.commands.clone());
+            (self.sink)(ConsumerEvent::Lost(lost));
+        } else if names.is_empty() {
+            self.release(&[]);
+        } else if let Some(group) = self.membership() {
+            (self.sink)(ConsumerEvent::Revoked { partitions: names, group });
+        }
+    }
+
+    fn release(&mut self, released: &[TopicPartition]) {
+        let mut index = 0;
+        while index < self.held.len() {
+            if self.held[index].release(released) {
+                let held = self.held.remove(index);
+                self.give_up(&held);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn give_up(&mut self, held: &Held) {
+        for name in names(&held.partitions) {
+            self.set_phase(&name, None);
+        }
+        let result = unassign(&self.client, &held.partitions);
+        self.report_fatal(result, "revoked partitions could not be given up");
+    }
+
+    /// The membership as it is now: read at a notice, it belongs to the epoch of that notice,
+    /// since the group does not go on before the notice has been answered.
+    fn membership(&self) -> Option<Arc<GroupMetadata>> {
+        let inner = self.client.group_metadata();
+        if inner.is_none() {
+            let text = "the group has no membership to write transactions under".into();
+            (self.sink)(ConsumerEvent::Error { fatal: true, text });
+        }
+        inner.map(|inner| Arc::new(GroupMetadata::new(self.epoch, inner)))
+    }
+
+    /// Reads what is at hand, and hands it over as one batch.
+    fn read(&self) {
+        let mut batch = RecordBatch::default();
+        let mut wait = POLL_WAIT;
+        let ended = loop {
+            match self.client.poll(wait) {
+                None => break None,
+                Some(Err(error)) => break Some(error),
+                Some(Ok(message)) => {
+                    // Only a partition that is read has records for anybody.
+                    let phases = self.phases.get(message.topic());
+                    let phase = phases.and_then(|phases| phases.get(&message.partition()));
+                    if phase == Some(&Phase::Reading) {
+                        batch.push(&message);
+                    }
+                }
+            }
+            if batch.len() >= self.options.batch_records_max
+                || batch.bytes() >= self.options.batch_bytes_max
+            {
+                break None;
+            }
+            wait = Duration::ZERO;
+        };
+        if !batch.is_empty() {
+            (self.sink)(ConsumerEvent::Records(batch));
+        }
+        if let Some(error) = ended {
+            self.on_poll_error(&error);
+        }
+    }
+
+    fn on_poll_error(&self, error: &KafkaError) {
+        if let KafkaError::PartitionEOF(partition) = *error {
+            let Some(topic) = &self.single else { return };
+            let partition = TopicPartition { topic: Arc::clone(topic), partition };
+            if self.phase(&partition) == Some(Phase::Reading) {
+                (self.sink)(ConsumerEvent::CaughtUp(partition));
+            }
+            return;
+        }
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        (self.sink)(ConsumerEvent::Error { fatal, text: error.to_string() });
+    }
+
+    fn answer_queries(&mut self) {
+        for query in std::mem::take(&mut self.queries) {
+            match committed(&self.client, &query.partitions) {
+                Ok(offsets) => (query.reply)(Ok(offsets)),
+                Err(_) if Instant::now() < query.deadline => self.queries.push(query),
+                Err(error) => (query.reply)(Err(error.to_string())),
+            }
+        }
+    }
+
+    fn begin_starts(&mut self) {
+        for start in std::mem::take(&mut self.starts) {
+            match self.phase(&start.partition) {
+                Some(Phase::Gated | Phase::Reading) => {}
+                Some(Phase::Held) | None => continue,
+            }
+            match begin(&self.client, &start) {
+                Ok(()) => self.set_phase(&start.partition, Some(Phase::Reading)),
+                Err(_) if Instant::now() < start.deadline => self.starts.push(start),
+                Err(error) => {
+                    let text = format!("reading of {} cannot start: {error}", start.partition);
+                    (self.sink)(ConsumerEvent::Error { fatal: true, text });
+                }
+            }
+        }
+    }
+
+    fn phase(&self, partition: &TopicPartition) -> Option<Phase> {
+        self.phases.get(&partition.topic)?.get(&partition.partition).copied()
+    }
+
+    fn set_phase(&mut self, name: &TopicPartition, phase: Option<Phase>) {
+        let phases = self.phases.entry(Arc::clone(&name.topic)).or_default();
+        match phase {
+            Some(phase) => phases.insert(name.partition, phase),
+            None => phases.remove(&name.partition),
+        };
+    }
+
+    fn report(&self, result: KafkaResult<()>, what: &str) {
+        if let Err(error) = result {
+            let text = format!("{what}: {error}");
+            (self.sink)(ConsumerEvent::Error { fatal: false, text });
+        }
+    }
+
+    fn report_fatal(&self, result: KafkaResult<()>, what: &str) -> bool {
+        let failed = result.is_err();
+        if let Err(error) = result {
+            let text = format!("{what}: {error}");
+            (self.sink)(ConsumerEvent::Error { fatal: true, text });
+        }
+        failed
+    }
+}
+
+impl Drop for Member {
+    /// librdkafka closes only once every notice has been answered.
+    fn drop(&mut self) {
+        let context = Arc::clone(self.client.context());
+        context.close();
+        for held in std::mem::take(&mut self.held) {
+            self.give_up(&held);
+        }
+        while let Some(notice) = context.next_notice() {
+            let answer = match notice {
+                Notice::Assign(partitions) => assign(&self.client, &partitions),
+                Notice::Revoke { partitions, .. } => unassign(&self.client, &partitions),
+            };
+            self.report(answer, "a rebalance could not be answered while closing");
+        }
+    }
+}
+
+/// The stable committed offsets: the client reads committed, so an offset that an open
+/// transaction may change is answered as an error, and asked for again.
+fn committed(
+    client: &Client,
+    partitions: &[TopicPartition],
+) -> KafkaResult<Vec<(TopicPartition, Option<i64>)>> {
+    let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
+    let mut offsets = Vec::with_capacity(partitions.len());
+    for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
+        element.error()?;
+        offsets.push((
+            name,
+            match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            },
+        ));
+    }
+    Ok(offsets)
+}
+
+fn begin(client: &Client, start: &Start) -> KafkaResult<()> {
+    let name = std::slice::from_ref(&start.partition);
+    let offset = match start.at {
+        StartAt::Offset(offset) => Some(offset),
+        StartAt::Committed => committed(client, name)?.pop().and_then(|(_, offset)| offset),
+    };
+    let mut partitions = list(name);
+    partitions.set_all_offsets(offset.map_or(Offset::Beginning, Offset::Offset))?;
+    let answer = client.seek_partitions(partitions, REQUEST_WAIT)?;
+    for element in answer.elements() {
+        element.error()?;
+    }
+    client.resume(&list(name))
+}

@@ -1,0 +1,178 @@
+//! The producer's thread: one transaction after the other, and a new producer when one breaks.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer;
+
+use super::client::{ClientError, KafkaOptions, Role, config, refused};
+use super::producer::{Command, CommitError, Transaction};
+use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
+
+/// How often an idle producer serves librdkafka's log and errors.
+const IDLE_WAIT: Duration = Duration::from_millis(250);
+/// How often a new producer is tried for before that is reported.
+const INIT_ATTEMPTS: u32 = 3;
+
+/// Since when a command has been under way.
+#[derive(Clone, Default)]
+pub(super) struct Busy(Arc<Mutex<Option<Instant>>>);
+
+impl Busy {
+    pub(super) fn elapsed(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Writer {
+    config: ClientConfig,
+    commit_timeout: Duration,
+    init_timeout: Duration,
+    /// None before the first command, and after a producer has broken.
+    client: Option<Client>,
+    busy: Busy,
+}
+
+impl Writer {
+    pub(super) fn new(
+        options: &KafkaOptions,
+        transactional_id: &str,
+        busy: Busy,
+    ) -> Result<Self, ClientError> {
+        let config = config(options, Role::Transactional(transactional_id))?;
+        // A wrong setting is a mistake of the configuration: say so now.
+        let probe = config.create_native_config();
+        probe.map_err(|error| refused("producer", &error))?;
+        Ok(Self {
+            config,
+            commit_timeout: options.commit_timeout,
+            // The broker may have to end an earlier transaction first.
+            init_timeout: options.request_timeout.max(options.transaction_timeout),
+            client: None,
+            busy,
+        })
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            let command = match inbox.recv_timeout(IDLE_WAIT) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(client) = &self.client {
+                        client.poll(Duration::ZERO);
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.busy.set(Some(Instant::now()));
+            match command {
+                Command::Init(reply) => reply(self.init()),
+                Command::Commit(transaction, reply) => reply(self.commit(&transaction)),
+                Command::Stop => return,
+            }
+            self.busy.set(None);
+        }
+    }
+
+    fn init(&mut self) -> Result<(), CommitError> {
+        self.discard();
+        self.client().map(drop)
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        if !transaction.offsets.is_empty() && transaction.group.is_none() {
+            let reason = "it has offsets, and no membership to commit them under".into();
+            return Err(CommitError::Aborted { reason, retriable: false });
+        }
+        let timeout = self.commit_timeout;
+        let client = self.client()?;
+        let failure = match attempt(client, transaction, timeout) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Abort(error) => {
+                if let Err(reason) = abort(client, timeout) {
+                    tracing::warn!(%reason, "a transaction could not be aborted in order");
+                    self.renew()?;
+                }
+                Err(error)
+            }
+            Failure::Broken(error) => {
+                tracing::warn!(%error, "the Kafka producer is replaced");
+                self.renew()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), CommitError> {
+        self.discard();
+        self.client().map(drop)
+    }
+
+    /// Closing a broken producer may take long, or hang; its id is fenced in any case.
+    fn discard(&mut self) {
+        if let Some(client) = self.client.take() {
+            let dropped = thread::Builder::new()
+                .name("kafka-producer-end".into())
+                .spawn(move || drop(client));
+            if let Err(error) = dropped {
+                tracing::warn!(%error, "no thread to close a Kafka producer on");
+            }
+        }
+    }
+
+    fn client(&mut self) -> Result<&Client, CommitError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.fenced_client()?,
+        };
+        Ok(self.client.insert(client))
+    }
+
+    fn fenced_client(&self) -> Result<Client, CommitError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let error = match self.try_client() {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+            if attempts == INIT_ATTEMPTS {
+                let reason = format!("no producer after {attempts} attempts: {error}");
+                return Err(CommitError::Fatal { reason });
+            }
+            tracing::warn!(%error, attempts, "a new Kafka producer could not be made yet");
+        }
+    }
+
+    fn try_client(&self) -> Result<Client, KafkaError> {
+        let client: Client = self.config.create_with_context(DeliveryContext::default())?;
+        let deadline = Instant::now() + self.init_timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match client.init_transactions(left) {
+                Ok(()) => return Ok(client),
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable()
+                        && error.code() != RDKafkaErrorCode::OperationTimedOut
+                        && Instant::now() < deadline =>
+                {
+                    client.poll(Duration::from_millis(50));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Who may still write for which partition: assignment, held revocations, lost partitions.
+//!
+//! Kafka checks that a committing member is of the present generation, never that it owns the
+//! partition. So a partition is kept until its lane has ended: librdkafka's callback only leaves
+//! a note here, and the consumer's thread gives the partitions up once the driver has released
+//! all of them. That barrier is what makes it safe to move a lane (I5).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{
+    BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
+};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::TopicPartition;
+use super::client::{log_error, log_line};
+use super::consumer::Command;
+
+/// Membership of the group in one ownership epoch. A transaction whose contents were decided in
+/// an epoch must carry the membership of that very epoch; a later one would let it pass although
+/// a partition may have moved.
+pub struct GroupMetadata {
+    epoch: u64,
+    inner: ConsumerGroupMetadata,
+}
+
+impl GroupMetadata {
+    pub(super) fn new(epoch: u64, inner: ConsumerGroupMetadata) -> Self {
+        Self { epoch, inner }
+    }
+
+    /// Counts the rebalances that this consumer has seen; later is larger.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn inner(&self) -> &ConsumerGroupMetadata {
+        &self.inner
+    }
+}
+
+impl std::fmt::Debug for GroupMetadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupMetadata").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// Partitions that are lost: another worker may own them already. Drop their lanes, then drop
+/// this value; only then does the consumer unassign them and join the group again.
+#[derive(Debug)]
+pub struct LostPartitions {
+    partitions: Vec<TopicPartition>,
+    commands: Sender<Command>,
+}
+
+impl LostPartitions {
+    pub(super) fn new(partitions: Vec<TopicPartition>, commands: Sender<Command>) -> Self {
+        Self { partitions, commands }
+    }
+
+    /// The partitions.
+    pub fn partitions(&self) -> &[TopicPartition] {
+        &self.partitions
+    }
+}
+
+impl Drop for LostPartitions {
+    fn drop(&mut self) {
+        // If the consumer has ended, so has its assignment.
+        let _ = self.commands.send(Command::Release(std::mem::take(&mut self.partitions)));
+    }
+}
+
+/// What librdkafka has said about the assignment.
+pub(super) enum Notice {
+    Assign(TopicPartitionList),
+    Revoke { partitions: TopicPartitionList, lost: bool },
+}
+
+/// librdkafka's callbacks: they only leave notices.
+#[derive(Default)]
+pub(super) struct RebalanceContext {
+    notices: Mutex<VecDeque<Notice>>,
+    /// While the consumer closes there is nobody left who would release anything.
+    closing: AtomicBool,
+}
+
+impl RebalanceContext {
+    pub(super) fn next_notice(&self) -> Option<Notice> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+}
+
+impl ClientContext for RebalanceContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for RebalanceContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assign = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::SeqCst) {
+            // The client waits for an answer before it closes.
+            let answer = if assign { Ok(()) } else { unassign(consumer, partitions) };
+            if let Err(error) = answer.or_else(|_| consumer.unassign()) {
+                tracing::warn!(%error, "partitions could not be given up while closing");
+            }
+            return;
+        }
+        let notice = if assign {
+            Notice::Assign(partitions.clone())
+        } else {
+            let lost = consumer.assignment_lost();
+            Notice::Revoke { partitions: partitions.clone(), lost }
+        };
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push_back(notice);
+    }
+}
+
+/// Takes over partitions, as the group's protocol demands it.
+pub(super) fn assign(
+    consumer: &BaseConsumer<RebalanceContext>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
+    }
+}
+
+/// Gives partitions up, as the group's protocol demands it.
+pub(super) fn unassign(
+    consumer: &BaseConsumer<RebalanceContext>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+    }
+}
+
+/// A revocation that is being held back. It is answered as a whole: the group protocol knows one
+/// answer to one revocation.
+pub(super) struct Held {
+    pub(super) partitions: TopicPartitionList,
+    waiting: BTreeSet<TopicPartition>,
+}
+
+impl Held {
+    pub(super) fn new(partitions: TopicPartitionList) -> Self {
+        let waiting = names(&partitions).into_iter().collect();
+        Self { partitions, waiting }
+    }
+
+    /// Notes releases; true once nothing is waited for any more.
+    pub(super) fn release(&mut self, released: &[TopicPartition]) -> bool {
+        for partition in released {
+            self.waiting.remove(partition);
+        }
+        self.waiting.is_empty()
+    }
+}
+
+/// The partitions of a list.
+pub(super) fn names(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
+    let mut names: Vec<TopicPartition> = Vec::with_capacity(partitions.count());
+    for element in partitions.elements() {
+        let topic = match names.last() {
+            Some(last) if &*last.topic == element.topic() => Arc::clone(&last.topic),
+            _ => element.topic().into(),
+        };
+        names.push(TopicPartition { topic, partition: element.partition() });
+    }
+    names
+}
+
+/// A list of partitions without offsets.
+pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    list
+}

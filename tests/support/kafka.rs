@@ -1,0 +1,159 @@
+//! An Apache Kafka broker for the tests: one for each test binary, gone when the binary ends.
+
+#![allow(dead_code)]
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+/// The broker answers within this time, or the test fails. The first run of all fetches the jars.
+const START_LIMIT: Duration = Duration::from_secs(180);
+
+/// A running broker, with a data directory of its own.
+pub(crate) struct Kafka {
+    dir: PathBuf,
+    port: u16,
+    controller_port: u16,
+    script: Option<Child>,
+}
+
+impl Kafka {
+    /// The broker that all tests of this binary share: starting one takes about three seconds.
+    pub(crate) fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(Kafka::start)
+    }
+
+    /// A broker that this test alone may stop, kill and restart.
+    pub(crate) fn start() -> Kafka {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let dir = tempfile::Builder::new().prefix("kafka-").tempdir_in(root).unwrap().keep();
+        fs::write(dir.join(".temporary"), "").unwrap();
+        let (port, controller_port) = free_ports();
+        let mut kafka = Kafka { dir, port, controller_port, script: None };
+        kafka.launch();
+        kafka
+    }
+
+    /// What a client calls `bootstrap.servers`.
+    pub(crate) fn bootstrap_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Stops the broker in order; the data stays.
+    pub(crate) fn stop(&mut self) {
+        self.signal("-TERM");
+        self.wait_for_end();
+    }
+
+    /// Kills the broker as a crash would; the data stays.
+    pub(crate) fn kill9(&mut self) {
+        self.signal("-KILL");
+        self.wait_for_end();
+    }
+
+    /// Starts the broker again, with its data, on the same port.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.script.is_none(), "the broker is still running: stop or kill it first");
+        self.launch();
+    }
+
+    /// Freezes (`-STOP`) or thaws (`-CONT`) the broker, or sends another signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = fs::read_to_string(self.dir.join("pid")).unwrap();
+        let status = Command::new("kill").args([signal, pid.trim()]).status().unwrap();
+        assert!(status.success(), "kill {signal} {pid}: {status}");
+    }
+
+    fn launch(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/kafka.sh");
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let child = Command::new(script)
+            .arg("run")
+            .arg(&self.dir)
+            .arg(self.port.to_string())
+            .arg(self.controller_port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.script = Some(child);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + START_LIMIT;
+        let probe: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("reconnect.backoff.max.ms", "200")
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg)
+            .create()
+            .unwrap();
+        while probe.fetch_metadata(None, Duration::from_millis(500)).is_err() {
+            if let Some(status) = self.ended() {
+                panic!("no Kafka for the tests ({status}):\n{}", self.log_text());
+            }
+            assert!(Instant::now() < deadline, "Kafka is not ready:\n{}", self.log_text());
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.script.as_mut().and_then(|script| script.try_wait().unwrap())
+    }
+
+    /// The script ends once its input is closed; it must not take the data along this time.
+    fn wait_for_end(&mut self) {
+        let marker = self.dir.join(".temporary");
+        fs::remove_file(&marker).unwrap();
+        let pid = fs::read_to_string(self.dir.join("pid")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while is_alive(pid.trim()) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        if let Some(mut script) = self.script.take() {
+            drop(script.stdin.take());
+            script.wait().unwrap();
+        }
+        fs::write(&marker, "").unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("broker.log")
+    }
+
+    fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Some(mut script) = self.script.take() {
+            drop(script.stdin.take());
+            let _ = script.wait();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A zombie counts as ended: only the script can reap it, and it waits for its input to close.
+fn is_alive(pid: &str) -> bool {
+    let status = Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap();
+    let state = String::from_utf8_lossy(&status.stdout);
+    let state = state.trim();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+/// Two ports that nobody used a moment ago.
+fn free_ports() -> (u16, u16) {
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = TcpListener::bind("127.0.0.1:0").unwrap();
+    (first.local_addr().unwrap().port(), second.local_addr().unwrap().port())
+}
