@@ -1,0 +1,1 @@
+//! Semantics and faults of the double, called without HTTP.
