@@ -145,6 +145,12 @@ impl Fault {
 }
 
 impl Rule {
+    /// A rule that hits every call.
+    #[must_use]
+    pub const fn of(fault: Fault) -> Self {
+        Self { method: None, partner: None, device: None, probability: 1.0, times: None, fault }
+    }
+
     /// What is wrong with the rule.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ impl ItemError {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check(ids: &DeviceIdentifier) -> Result<(), ItemError> {
+pub(super) fn check(ids: &DeviceIdentifier) -> Result<(), ItemError> {
     for imei in [&ids.imei, &ids.imei2].into_iter().flatten() {
         if imei.len() != 15 || !imei.bytes().all(|b| b.is_ascii_digit()) || !luhn(imei) {
             return Err(ItemError::bad("INVALID_IMEI", "the IMEI is not valid"));
@@ -98,7 +98,7 @@ fn luhn(digits: &str) -> bool {
 
 /// The key under which logs and faults know a device; not validated.
 #[must_use]
-pub fn key(ids: &DeviceIdentifier, device_id: Option<&str>) -> Option<DeviceKey> {
+pub(super) fn key(ids: &DeviceIdentifier, device_id: Option<&str>) -> Option<DeviceKey> {
     let upper = |meid: &Option<String>| meid.as_ref().map(|m| m.to_ascii_uppercase());
     let device_type = match ids.device_type.as_deref() {
         Some("DEVICE_TYPE_CHROME_OS") => Some(DeviceType::ChromeOs),

@@ -131,11 +131,13 @@ impl State {
     }
 
     /// Begins anew with the options it was made with: no devices, operations, log, created
-    /// customers or revoked tokens; faults as at the start. Time goes on.
+    /// customers or revoked tokens; faults as at the start. Time goes on, and operation names are
+    /// not used again.
     pub fn reset(&mut self) {
-        let now = self.now;
-        *self = Self::new(self.options.clone());
-        self.now = now;
+        let fresh = Self::new(self.options.clone());
+        let old = std::mem::replace(self, fresh);
+        self.now = old.now;
+        self.operations = old.operations.emptied();
     }
 }
 

@@ -5,21 +5,28 @@
 //! It shares no validation with the worker; where Google documents nothing, a switch decides.
 
 mod api;
+mod args;
+mod connection;
+mod control;
 mod customers;
 mod devices;
 mod faults;
 mod identifiers;
+mod json;
 mod log;
 mod lookups;
 mod operations;
 mod options;
 mod paging;
 mod quota;
+mod route;
+mod server;
 mod state;
 
 pub use api::{
     ApiError, Body, Call, CompanyBody, Delivery, Method, Paging, Reply, Request, WorkspaceAccount,
 };
+pub use args::{SandboxArgs, SandboxError, run};
 pub use customers::{Customers, CustomersFile, KnownCompany, KnownVendor};
 pub use devices::{Applied, Change, Devices, Holder, Record};
 pub use faults::{Drawn, Fault, Faults, Rule};
@@ -28,4 +35,5 @@ pub use log::{Batches, Bounded, CallEntry, ChangeEntry, ItemEntry, Log, Operatio
 pub use options::{
     BadItem, DeviceIds, Duplicates, Effect, Listing, Options, Reclaim, Semantics, UnclaimedUnclaim,
 };
+pub use server::{Sandbox, serve};
 pub use state::State;

@@ -23,7 +23,7 @@ const FIRST_NUMBER: u64 = 1_200_000_000_000_000_001;
 
 /// One item of a batch, and what became of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(super) struct Item {
     /// The change, as it came.
     pub change: Change,
     /// The device's key.
@@ -36,7 +36,7 @@ pub struct Item {
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub(super) struct Running {
     /// Its number.
     pub number: u64,
     /// Who began it.
@@ -55,7 +55,7 @@ pub struct Running {
 
 /// All operations that can still be read or have yet to end.
 #[derive(Clone, Debug, Default)]
-pub struct Operations {
+pub(super) struct Operations {
     all: BTreeMap<u64, Running>,
     ends: BTreeMap<(Timestamp, u64), ()>,
     expiries: BTreeMap<(Timestamp, u64), ()>,
@@ -63,14 +63,20 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// No operations, but none of the numbers used so far is used again.
+    #[must_use]
+    pub(super) fn emptied(&self) -> Self {
+        Self { accepted: self.accepted, ..Self::default() }
+    }
+
     /// The number that the next operation will have.
     #[must_use]
-    pub const fn next_number(&self) -> u64 {
+    pub(super) const fn next_number(&self) -> u64 {
         FIRST_NUMBER + self.accepted
     }
 
     /// Takes in an operation whose number is [`Operations::next_number`].
-    pub fn accept(&mut self, operation: Running) {
+    pub(super) fn accept(&mut self, operation: Running) {
         self.accepted += 1;
         self.ends.insert((operation.ends_at, operation.number), ());
         self.all.insert(operation.number, operation);
@@ -78,7 +84,7 @@ impl Operations {
 
     /// Takes out the next operation that ends at or before `now`, in order of time and number.
     /// The caller carries it out and gives it back with [`Operations::settle`].
-    pub fn next_ended(&mut self, now: Timestamp) -> Option<Running> {
+    pub(super) fn next_ended(&mut self, now: Timestamp) -> Option<Running> {
         let (&(ends_at, number), ()) = self.ends.first_key_value()?;
         if ends_at > now {
             return None;
@@ -88,7 +94,7 @@ impl Operations {
     }
 
     /// Keeps an ended operation for as long as it can be read.
-    pub fn settle(&mut self, operation: Running, retention: Option<Duration>) {
+    pub(super) fn settle(&mut self, operation: Running, retention: Option<Duration>) {
         if let Some(retention) = retention {
             let until = later(operation.ends_at, retention);
             self.expiries.insert((until, operation.number), ());
@@ -97,7 +103,7 @@ impl Operations {
     }
 
     /// Forgets what can no longer be read.
-    pub fn expire(&mut self, now: Timestamp) {
+    pub(super) fn expire(&mut self, now: Timestamp) {
         while let Some((&(at, number), ())) = self.expiries.first_key_value() {
             if at > now {
                 break;
@@ -109,19 +115,19 @@ impl Operations {
 
     /// Operations that have not ended.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.ends.len()
     }
 
     /// When the next operation ends.
     #[must_use]
-    pub fn next_end(&self) -> Option<Timestamp> {
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
         self.ends.first_key_value().map(|((at, _), ())| *at)
     }
 
     /// The operation of a name, unless it has vanished or expired.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Running> {
+    pub(super) fn get(&self, name: &str) -> Option<&Running> {
         let digits = name.strip_prefix("operations/apibatchoperation/")?;
         let running = self.all.get(&digits.parse().ok()?)?;
         (!running.has(&Fault::Vanish)).then_some(running)
@@ -130,40 +136,40 @@ impl Operations {
 
 /// `at` plus `span`, at most the end of time.
 #[must_use]
-pub fn later(at: Timestamp, span: Duration) -> Timestamp {
+pub(super) fn later(at: Timestamp, span: Duration) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }
 
 impl Running {
     /// `operations/…`.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("operations/apibatchoperation/{}", self.number)
     }
 
     /// Whether it has the fault.
     #[must_use]
-    pub fn has(&self, fault: &Fault) -> bool {
+    pub(super) fn has(&self, fault: &Fault) -> bool {
         self.faults.contains(fault)
     }
 
     /// Whether its changes take effect at all.
     #[must_use]
-    pub fn changes_anything(&self) -> bool {
+    pub(super) fn changes_anything(&self) -> bool {
         !self.has(&Fault::NeverDone)
             && !self.faults.iter().any(|fault| matches!(fault, Fault::OperationError { .. }))
     }
 
     /// What the call that begins it is answered with: the name and nothing else.
     #[must_use]
-    pub fn accepted_view(&self) -> Operation {
+    pub(super) fn accepted_view(&self) -> Operation {
         Operation { name: self.name(), ..Operation::default() }
     }
 
     /// What `operations.get` shows. Metadata is absent in the first tenth, then `PENDING` to one
     /// fifth, then `IN_PROGRESS` with a progress that reaches 100 only with the fault for it.
     #[must_use]
-    pub fn view(&self, now: Timestamp) -> Operation {
+    pub(super) fn view(&self, now: Timestamp) -> Operation {
         let never = self.has(&Fault::NeverDone);
         let stuck = self.has(&Fault::StuckAtHundred);
         let total = self.ends_at.duration_since(self.accepted_at).as_millis().max(1);
@@ -251,7 +257,7 @@ const SUCCESS: &str = "SINGLE_DEVICE_STATUS_SUCCESS";
 
 /// The result of an item that worked.
 #[must_use]
-pub fn success(device_id: u64) -> PerDeviceStatus {
+pub(super) fn success(device_id: u64) -> PerDeviceStatus {
     PerDeviceStatus {
         device_id: Some(device_id.to_string()),
         status: SUCCESS.to_owned(),
@@ -261,7 +267,7 @@ pub fn success(device_id: u64) -> PerDeviceStatus {
 
 /// The result of an item that failed.
 #[must_use]
-pub fn failure(error: &ItemError) -> PerDeviceStatus {
+pub(super) fn failure(error: &ItemError) -> PerDeviceStatus {
     PerDeviceStatus {
         device_id: None,
         error_identifier: Some(error.identifier.to_owned()),

@@ -9,7 +9,7 @@ use super::operations::later;
 
 /// The calls of the window that lies behind, for each partner. Refused calls do not count.
 #[derive(Clone, Debug, Default)]
-pub struct Quota {
+pub(super) struct Quota {
     calls: BTreeMap<String, VecDeque<Timestamp>>,
 }
 
@@ -18,7 +18,7 @@ impl Quota {
     ///
     /// # Errors
     /// When the window is full.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         now: Timestamp,
         partner: &str,
