@@ -211,9 +211,8 @@ impl Running {
     /// The results, bent by the faults; the same at every reading.
     fn response(&self) -> DevicesOperationResponse {
         let mut rng = ChaCha8Rng::seed_from_u64(self.number);
-        let results: Vec<_> = self.items.iter().map(Item::view).collect();
+        let mut results: Vec<_> = self.items.iter().map(Item::view).collect();
         let good = results.iter().filter(|r| r.result.status == SUCCESS).count();
-        let mut results = results;
         for fault in &self.faults {
             match fault {
                 Fault::ShortResult { count } => {
@@ -226,7 +225,13 @@ impl Running {
                         results.insert(index, results[index].clone());
                     }
                 }
-                Fault::ReorderResult => results.shuffle(&mut rng),
+                Fault::ReorderResult => {
+                    let before = results.clone();
+                    results.shuffle(&mut rng);
+                    if results == before && !results.is_empty() {
+                        results.rotate_left(1);
+                    }
+                }
                 Fault::MissingEcho { count } => {
                     let count = count.unwrap_or(results.len());
                     for index in some_of(results.len(), count, &mut rng) {
