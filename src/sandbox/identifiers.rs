@@ -140,7 +140,9 @@ pub(super) fn tokens(ids: &DeviceIdentifier) -> Vec<String> {
 /// Whether everything that `wanted` names is true of the record; modems may stand in either order,
 /// serial numbers and MEIDs may differ in case.
 pub(super) fn matches(record: &DeviceIdentifier, wanted: &DeviceIdentifier) -> bool {
-    let same = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
+    let same = |a: &Option<String>, b: &Option<String>| {
+        a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+    };
     let field = |wanted: &Option<String>, has: &[&Option<String>]| {
         wanted.is_none() || has.iter().any(|has| same(wanted, has))
     };
@@ -159,7 +161,9 @@ pub(super) fn conflict(
     record: &DeviceIdentifier,
     claim: &DeviceIdentifier,
 ) -> Option<&'static str> {
-    let differs = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b));
+    let differs = |a: &Option<String>, b: &Option<String>| {
+        a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| !a.eq_ignore_ascii_case(b))
+    };
     if differs(&record.manufacturer, &claim.manufacturer) {
         Some("INVALID_MANUFACTURER")
     } else if differs(&record.model, &claim.model) {

@@ -1,26 +1,21 @@
 //! A double of the reseller API with devices in memory, for staging and tests.
 //!
 //! [`State`] is the whole API as pure, deterministic Rust: a simulator calls it with virtual time.
-//! [`Sandbox`] puts HTTP around it, and `control` lets tests read its log and inject faults.
+//! [`Sandbox`] puts HTTP around it, and `http/control.rs` lets tests read its log and inject faults.
 //! It shares no validation with the worker; where Google documents nothing, a switch decides.
 
 mod api;
 mod args;
-mod connection;
-mod control;
 mod customers;
 mod devices;
 mod faults;
+mod http;
 mod identifiers;
-mod json;
 mod log;
-mod lookups;
 mod operations;
 mod options;
 mod paging;
 mod quota;
-mod route;
-mod server;
 mod state;
 
 pub use api::{
@@ -30,10 +25,10 @@ pub use args::{SandboxArgs, SandboxError, run};
 pub use customers::{Customers, CustomersFile, KnownCompany, KnownVendor};
 pub use devices::{Applied, Change, Devices, Holder, Record};
 pub use faults::{Drawn, Fault, Faults, Rule};
+pub use http::{Sandbox, serve};
 pub use identifiers::ItemError;
 pub use log::{Batches, Bounded, CallEntry, ChangeEntry, ItemEntry, Log, OperationEntry, Stats};
 pub use options::{
     BadItem, DeviceIds, Duplicates, Effect, Listing, Options, Reclaim, Semantics, UnclaimedUnclaim,
 };
-pub use server::{Sandbox, serve};
 pub use state::State;

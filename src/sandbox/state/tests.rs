@@ -9,7 +9,9 @@ use super::*;
 use crate::model::Customer;
 use crate::sandbox::api::Delivery;
 use crate::sandbox::faults::Rule;
-use crate::sandbox::options::{DeviceIds, Listing, Reclaim, Semantics, UnclaimedUnclaim};
+use crate::sandbox::options::{
+    BadItem, DeviceIds, Duplicates, Listing, Reclaim, Semantics, UnclaimedUnclaim,
+};
 use crate::wire::google::{
     ClaimDevicesRequest, Device, DeviceIdentifier, DeviceMetadata, FindByIdentifierRequest,
     Operation, OperationPerDevice, PartnerClaim, PartnerUnclaim, UnclaimDevicesRequest,
@@ -45,7 +47,7 @@ fn zero_touch() -> Option<String> {
     Some("SECTION_TYPE_ZERO_TOUCH".into())
 }
 
-fn entries(pairs: &[(&str, &str)]) -> DeviceMetadata {
+fn metadata(pairs: &[(&str, &str)]) -> DeviceMetadata {
     DeviceMetadata {
         entries: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     }
@@ -76,11 +78,11 @@ fn unclaims(unclaims: Vec<PartnerUnclaim>) -> Request {
     Request::UnclaimAsync(UnclaimDevicesRequest { unclaims })
 }
 
-fn update(device: usize, metadata: DeviceMetadata) -> Request {
+fn update(device: usize, change: DeviceMetadata) -> Request {
     Request::UpdateMetadataAsync(UpdateMetadataRequest {
         updates: vec![UpdateMetadataArguments {
             device_identifier: ids(device),
-            device_metadata: Some(metadata),
+            device_metadata: Some(change),
             ..Default::default()
         }],
     })
@@ -218,37 +220,37 @@ fn an_unclaim_of_an_unclaimed_device_ends_as_the_switch_says() {
 fn metadata_is_merged_per_key_and_an_empty_value_deletes_its_key() {
     let mut state = State::new(open());
     let first = PartnerClaim {
-        device_metadata: Some(entries(&[("ordernumber", "A"), ("phonenumber", "1")])),
+        device_metadata: Some(metadata(&[("ordernumber", "A"), ("phonenumber", "1")])),
         ..claim(0, "7")
     };
     finish(&mut state, 0, claims(vec![first]));
-    let change = entries(&[("phonenumber", ""), ("other", "x")]);
+    let change = metadata(&[("phonenumber", ""), ("other", "x")]);
     finish(&mut state, 2_000, update(0, change));
     let device = &found(&mut state, 4_000, 0)[0];
-    let expected = entries(&[("ordernumber", "A"), ("other", "x")]);
+    let expected = metadata(&[("ordernumber", "A"), ("other", "x")]);
     assert_eq!(device.device_metadata, Some(expected));
 }
 
 #[test]
 fn metadata_of_a_device_that_one_does_not_hold_cannot_be_changed() {
     let mut state = State::new(open());
-    let results = finish(&mut state, 0, update(0, entries(&[("a", "b")])));
+    let results = finish(&mut state, 0, update(0, metadata(&[("a", "b")])));
     assert_eq!(outcomes(&results), [("OTHER_ERROR", "INVALID_DEVICE_ID")]);
     finish(&mut state, 2_000, claims(vec![claim(0, "7")]));
     finish(&mut state, 4_000, unclaims(vec![unclaim(0)]));
-    let results = finish(&mut state, 6_000, update(0, entries(&[("a", "b")])));
+    let results = finish(&mut state, 6_000, update(0, metadata(&[("a", "b")])));
     assert_eq!(outcomes(&results), [("SECTION_NOT_YOURS", "AUTHORIZATION_FAIL")]);
 }
 
 #[test]
 fn an_unclaim_clears_metadata_unless_it_is_kept() {
-    for (keep_metadata, expected) in [(false, None), (true, Some(entries(&[("a", "b")])))] {
+    for (keep_metadata, expected) in [(false, None), (true, Some(metadata(&[("a", "b")])))] {
         let mut state = with(Semantics { keep_metadata, ..Default::default() });
-        let metadata = Some(entries(&[("a", "b")]));
+        let kept = Some(metadata(&[("a", "b")]));
         finish(
             &mut state,
             0,
-            claims(vec![PartnerClaim { device_metadata: metadata, ..claim(0, "7") }]),
+            claims(vec![PartnerClaim { device_metadata: kept, ..claim(0, "7") }]),
         );
         finish(&mut state, 2_000, unclaims(vec![unclaim(0)]));
         assert_eq!(found(&mut state, 4_000, 0)[0].device_metadata, expected);
@@ -458,9 +460,8 @@ fn two_operations_for_one_device_at_once_are_seen() {
     send(&mut state, 1_500, claims(vec![claim(0, "7")])).unwrap();
     let stats = &state.log().stats;
     assert_eq!(stats.device_in_flight_max, 2);
-    assert!(
-        stats.devices_overlapping.iter().eq([&*format!("imei:{}", IMEIS[0])].map(Arc::from).iter())
-    );
+    let overlapping: Vec<_> = stats.devices_overlapping.iter().map(|key| &**key).collect();
+    assert_eq!(overlapping, [format!("imei:{}", IMEIS[0])]);
 }
 
 #[test]
@@ -504,7 +505,7 @@ fn request(step: &Step) -> Request {
     match step {
         Step::Claim(device, customer) => claims(vec![claim(*device, &customer.to_string())]),
         Step::Unclaim(device) => unclaims(vec![unclaim(*device)]),
-        Step::Update(device, value) => update(*device, entries(&[("k", &value.to_string())])),
+        Step::Update(device, value) => update(*device, metadata(&[("k", &value.to_string())])),
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::api::{ApiError, Body, Method, Paging};
-use super::devices::{Devices, Holder, Record};
-use super::faults::Faults;
-use super::log::Log;
-use super::paging;
-use super::state::State;
+use super::State;
 use crate::model::Customer;
+use crate::sandbox::api::{ApiError, Body, Method, Paging};
+use crate::sandbox::devices::{Devices, Holder, Record};
+use crate::sandbox::faults::Faults;
+use crate::sandbox::log::Log;
+use crate::sandbox::{identifiers, paging};
 use crate::wire::google::{
     DeviceIdentifier, FindByIdentifierRequest, FindByOwnerRequest, FindDevicesResponse,
 };
@@ -23,7 +23,7 @@ impl State {
     ) -> Result<Body, ApiError> {
         let paging = paging::limit(&body.limit, body.page_token.as_ref())?;
         let ids = &body.device_identifier;
-        if super::identifiers::tokens(ids).is_empty() {
+        if identifiers::tokens(ids).is_empty() {
             return Err(ApiError::invalid("INVALID_IDENTIFIER_SET", "identifiers are not enough"));
         }
         let found = self.devices.find(ids).filter(|record| self.is_visible(record, partner));

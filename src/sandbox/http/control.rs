@@ -1,18 +1,22 @@
 //! The control routes: what a test may see and do besides the API. All bodies are JSON.
 //!
-//! | route | effect |
-//! |---|---|
-//! | `GET /control/devices[?device=KEY]` | device records: key, id, identifiers, claim, metadata |
-//! | `POST /control/devices` | puts devices there: `{"devices": [{"partnerId": "1", "customerId": "100", "deviceIdentifier": {…}, "metadata": {…}}]}`; `googleWorkspaceCustomerId` in place of `customerId`, neither for a device that nobody holds; gives `{"deviceIds": […]}` |
-//! | `GET /control/log[?device=KEY]` | changes that took effect, in order |
-//! | `GET /control/operations[?device=KEY]` | accepted operations with items, times, faults, delivery |
-//! | `GET /control/calls[?method=NAME]` | calls with method, status, items, times, faults |
-//! | `GET /control/stats` | figures: calls by method and status, batch sizes, the most operations in flight for one device |
-//! | `GET /control/faults` | the fault rules with their ids (see `faults.rs` for a rule) |
-//! | `POST /control/faults` | adds `{"rules": […]}`; gives `{"ids": […]}` |
-//! | `DELETE /control/faults[?id=N]` | removes one rule, or all |
-//! | `POST /control/tokens` | `{"revoke": […], "restore": […]}`: bearer tokens that get 401 |
-//! | `POST /control/reset` | no devices, operations, log or created customers; faults as at the start |
+//! - `GET /control/devices[?device=KEY]`: device records with key, id, identifiers, claim, metadata.
+//! - `POST /control/devices`: puts devices there whatever their state, and gives
+//!   `{"deviceIds": […]}`. `{"devices": [{"partnerId": "1", "customerId": "100",
+//!   "deviceIdentifier": {…}, "metadata": {…}}]}`; `googleWorkspaceCustomerId` may stand in place
+//!   of `customerId`; neither makes a device that nobody holds.
+//! - `GET /control/log[?device=KEY]`: changes that took effect, in order.
+//! - `GET /control/operations[?device=KEY][&method=NAME]`: accepted operations with their items,
+//!   times, faults, and whether their name reached the caller.
+//! - `GET /control/calls[?method=NAME]`: calls with method, status, items, times, faults.
+//! - `GET /control/stats`: figures: calls by method and status, batch sizes, the most operations
+//!   ever in flight for one device.
+//! - `GET /control/faults`: the fault rules with their ids (`faults.rs` says what a rule is).
+//! - `POST /control/faults`: adds `{"rules": […]}` and gives `{"ids": […]}`.
+//! - `DELETE /control/faults[?id=N]`: removes one rule, or all.
+//! - `POST /control/tokens`: `{"revoke": […], "restore": […]}`; revoked bearer tokens get 401.
+//! - `POST /control/reset`: no devices, operations, log or created customers; faults as at the
+//!   start.
 //!
 //! `KEY` is a canonical device key such as `imei:490154203237518`. A list reads
 //! `{"entries": […], "dropped": 0}`; `dropped` counts what a full log has forgotten. A wrong
@@ -30,12 +34,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::api::Method;
-use super::faults::Rule;
-use super::identifiers;
-use super::log::Bounded;
 use super::server::Sandbox;
 use crate::model::Customer;
+use crate::sandbox::api::Method;
+use crate::sandbox::faults::Rule;
+use crate::sandbox::identifiers;
+use crate::sandbox::log::Bounded;
 use crate::wire::google::DeviceIdentifier;
 
 type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;

@@ -8,13 +8,13 @@ use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use super::api::Method;
-use super::customers::CustomersFile;
-use super::faults::{Fault, Rule};
-use super::options::{
+use crate::sandbox::api::Method;
+use crate::sandbox::customers::CustomersFile;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::http::Sandbox;
+use crate::sandbox::options::{
     BadItem, DeviceIds, Duplicates, Effect, Listing, Options, Reclaim, Semantics, UnclaimedUnclaim,
 };
-use super::server::Sandbox;
 
 /// Serve a double of the reseller API, for staging and tests.
 #[derive(Clone, Debug, clap::Args)]

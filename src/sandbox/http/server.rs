@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{ApiError, Delivery, Reply};
 use super::connection::{Cut, CuttableListener};
 use super::control;
 use super::json;
-use super::operations::later;
-use super::options::Options;
 use super::route::HttpRequest;
-use super::state::State;
+use crate::sandbox::api::{ApiError, Delivery, Reply};
+use crate::sandbox::operations::later;
+use crate::sandbox::options::Options;
+use crate::sandbox::state::State;
 
 /// Bodies beyond this are refused with 413: some 100,000 claims fit four times over.
 const BODY_BYTES_MAX: usize = 256 << 20;
@@ -63,7 +63,6 @@ impl Sandbox {
 
     /// The API and the control routes. Only [`Sandbox::serve`] can lose replies; behind another
     /// server a lost reply is a 500.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new()
             .nest("/control", control::router())

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::{ApiError, Call, CompanyBody, Method, Paging, Request};
 use super::json::{self, Fields};
+use crate::sandbox::api::{ApiError, Call, CompanyBody, Method, Paging, Request};
 use crate::wire::google::DeviceMetadata;
 
 /// The parts of an HTTP request that matter.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::api::{ApiError, Body};
+use crate::sandbox::api::{ApiError, Body};
 
 /// Type of a field.
 #[derive(Clone, Copy)]
