@@ -1,4 +1,14 @@
 //! Doing: the room that talks to Kafka, to HTTP and to the clock.
 
+mod clock;
+mod stats;
+mod topics;
+
+pub mod dispatch;
 pub mod http;
+pub mod intake;
 pub mod kafka;
+
+pub use clock::Clock;
+pub use stats::{Count, Stats};
+pub use topics::Topics;

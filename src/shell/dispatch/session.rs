@@ -1,0 +1,389 @@
+//! One session: inputs from Kafka and HTTP to the engine, its effects to Kafka and HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Effect, Input, Options, Submit, Transaction, Worker};
+use crate::model::{BatchId, CallFailure, Epoch, LedgerRecord, Offset, Partition};
+use crate::shell::kafka::{
+    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, KafkaOptions, Mode,
+    RecordBatch, StartAt, TopicPartition, TransactionalProducer, read_partition,
+};
+use crate::wire;
+
+use super::{Dispatch, translate};
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// As asked.
+    Drained,
+    /// It could not go on.
+    Broken(String),
+}
+
+/// What comes in from the threads and tasks of the session.
+#[derive(Debug)]
+enum Message {
+    Consumer(ConsumerEvent),
+    Input(Input),
+    Committed(u64, Result<(), CommitError>),
+    Broken(String),
+}
+
+/// How long one wait of a ledger's replay may take.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at the engine for the gauges.
+const GAUGES_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) struct Session {
+    dispatch: Arc<Dispatch>,
+    worker: Worker,
+    consumer: Consumer,
+    producer: Arc<TransactionalProducer>,
+    group: Option<Arc<GroupMetadata>>,
+    epochs: BTreeMap<i32, Epoch>,
+    epoch_next: u64,
+    accounts: Arc<BTreeMap<String, u16>>,
+    messages: UnboundedSender<Message>,
+    ended: Option<Ended>,
+}
+
+impl Session {
+    pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
+        let (messages, mut inbox) = unbounded_channel();
+        let began = tokio::select! {
+            () = drain.cancelled() => return Ended::Drained,
+            began = Self::begin(dispatch, messages) => began,
+        };
+        let mut session = match began {
+            Ok(session) => session,
+            Err(reason) => return Ended::Broken(reason),
+        };
+        let ended = session.work(&mut inbox, &drain).await;
+        // Leaving the group and closing the producer block for a moment.
+        let closing = tokio::task::spawn_blocking(move || drop(session));
+        if closing.await.is_err() {
+            tracing::error!("closing the Kafka clients of dispatch panicked");
+        }
+        ended
+    }
+
+    /// Fences the transactions of an earlier process, then joins the group.
+    async fn begin(
+        dispatch: Arc<Dispatch>,
+        messages: UnboundedSender<Message>,
+    ) -> Result<Self, String> {
+        let producer = TransactionalProducer::spawn(&dispatch.kafka, &dispatch.transactional_id)
+            .map_err(|error| error.to_string())?;
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        producer.init(move |result| drop(reply.send(result)));
+        answer
+            .await
+            .map_err(|_| "the producer's thread ended".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let sink = messages.clone();
+        let options = ConsumerOptions { mode: Mode::Gated, ..ConsumerOptions::default() };
+        let topics = [&*dispatch.topics.commands];
+        let consumer = Consumer::spawn(&dispatch.kafka, &topics, options, move |event| {
+            let _ = sink.send(Message::Consumer(event));
+        })
+        .map_err(|error| error.to_string())?;
+        let accounts = dispatch.engine.accounts.iter().map(|account| account.name.to_string());
+        let options = Options { seed: rand::random(), ..dispatch.engine.clone() };
+        Ok(Self {
+            worker: Worker::new(options),
+            consumer,
+            producer: Arc::new(producer),
+            group: None,
+            epochs: BTreeMap::new(),
+            epoch_next: 0,
+            accounts: Arc::new(accounts.zip(0..).collect()),
+            messages,
+            ended: None,
+            dispatch,
+        })
+    }
+
+    async fn work(
+        &mut self,
+        inbox: &mut UnboundedReceiver<Message>,
+        drain: &CancellationToken,
+    ) -> Ended {
+        let mut gauges = tokio::time::interval(GAUGES_EVERY);
+        let mut draining = false;
+        loop {
+            if let Some(ended) = self.ended.take() {
+                return ended;
+            }
+            let wake = self.worker.wake_at(self.dispatch.clock.now());
+            let wake = wake.and_then(|at| self.dispatch.clock.instant(at));
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    self.feed(Input::DrainRequested);
+                }
+                _ = gauges.tick() => self.show(),
+                () = sleep => self.feed(Input::TimePassed),
+                message = inbox.recv() => match message {
+                    Some(message) => self.on_message(message),
+                    None => return Ended::Broken("the session's threads are gone".into()),
+                },
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Consumer(event) => self.on_consumer(event),
+            Message::Input(input) => self.feed(input),
+            Message::Broken(reason) => self.ended = Some(Ended::Broken(reason)),
+            Message::Committed(transaction, Ok(())) => {
+                self.dispatch.stats.transactions.add(1);
+                self.feed(Input::Committed { transaction });
+            }
+            Message::Committed(transaction, Err(CommitError::Aborted { reason, .. })) => {
+                self.dispatch.stats.aborted.add(1);
+                tracing::info!(reason, "a transaction was aborted; what is still owned is written again");
+                self.feed(Input::Aborted { transaction });
+            }
+            Message::Committed(
+                _,
+                Err(
+                    error @ (CommitError::Unknown { .. }
+                    | CommitError::Fatal { .. }
+                    | CommitError::Fenced { .. }
+                    | CommitError::RecordTooLarge { .. }),
+                ),
+            ) => self.ended = Some(Ended::Broken(error.to_string())),
+        }
+    }
+
+    fn on_consumer(&mut self, event: ConsumerEvent) {
+        match event {
+            ConsumerEvent::Assigned { partitions, group } => {
+                self.group = Some(group);
+                for TopicPartition { partition, .. } in partitions {
+                    self.epoch_next += 1;
+                    let epoch = Epoch(self.epoch_next);
+                    self.epochs.insert(partition, epoch);
+                    self.feed(Input::Assigned { partition: Partition(partition), epoch });
+                }
+            }
+            ConsumerEvent::Revoked { partitions, group } => {
+                self.group = Some(group);
+                for TopicPartition { partition, .. } in partitions {
+                    self.feed(Input::Revoked { partition: Partition(partition) });
+                }
+            }
+            ConsumerEvent::Lost(lost) => {
+                tracing::warn!(partitions = lost.partitions().len(), "partitions were lost");
+                for TopicPartition { partition, .. } in lost.partitions() {
+                    self.feed(Input::Lost { partition: Partition(*partition) });
+                }
+            }
+            ConsumerEvent::Records(records) => self.on_records(&records),
+            ConsumerEvent::CaughtUp(_) => {}
+            ConsumerEvent::Error { fatal: true, text } => self.ended = Some(Ended::Broken(text)),
+            ConsumerEvent::Error { fatal: false, text } => {
+                tracing::warn!(text, "the consumer of the commands topic reports an error");
+            }
+        }
+    }
+
+    fn on_records(&mut self, records: &RecordBatch) {
+        let accounts = &self.accounts;
+        let account = |name: &str| accounts.get(name).copied();
+        let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        for record in records.iter() {
+            let command = translate::command(&record, account);
+            lanes.entry(record.partition()).or_default().push(command);
+        }
+        for (partition, commands) in lanes {
+            if let Some(epoch) = self.epochs.get(&partition).copied() {
+                self.feed(Input::CommandsRead { partition: Partition(partition), epoch, commands });
+            }
+        }
+    }
+
+    /// One input, then all that follows from it.
+    fn feed(&mut self, input: Input) {
+        self.worker.handle(self.dispatch.clock.now(), input);
+        while let Some(effect) = self.worker.next_effect() {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::ReadLedger { partition, epoch } => self.read_ledger(partition, epoch),
+            Effect::Start { partition, from, .. } => {
+                self.consumer.start(self.commands(partition), StartAt::Offset(from.0));
+            }
+            Effect::Commit(transaction) => self.commit(transaction),
+            Effect::Submit(submit) => self.submit(submit),
+            Effect::Poll { call, account, operation } => {
+                self.dispatch.stats.polls.add(1);
+                let client = self.client(account);
+                self.answer(async move {
+                    let result = match client {
+                        Some(client) => client.poll(&operation).await,
+                        None => Err(no_client()),
+                    };
+                    Input::Polled { call, result }
+                });
+            }
+            Effect::Lookup { call, account, command } => {
+                self.dispatch.stats.lookups.add(1);
+                let client = self.client(account);
+                self.answer(async move {
+                    let result = match client {
+                        Some(client) => client.lookup(&command).await,
+                        None => Err(no_client()),
+                    };
+                    Input::LookedUp { call, result }
+                });
+            }
+            Effect::Pause(lanes) => self.consumer.pause(self.all(&lanes)),
+            Effect::Resume(lanes) => self.consumer.resume(self.all(&lanes)),
+            Effect::Release { partition } => self.consumer.release(vec![self.commands(partition)]),
+            Effect::Drained => self.ended = Some(Ended::Drained),
+        }
+    }
+
+    fn submit(&self, submit: Submit) {
+        self.dispatch.stats.submits.add(1);
+        let client = self.client(submit.account);
+        let clock = self.dispatch.clock;
+        self.answer(async move {
+            let Submit { call, action, lease_until, commands, .. } = submit;
+            let result = match client {
+                None => Err(no_client()),
+                Some(_) if clock.mono() >= lease_until => {
+                    Err(CallFailure::NotSent { reason: "the lease has passed".into() })
+                }
+                Some(client) => client.submit(action, &commands).await.map(Into::into),
+            };
+            Input::Submitted { call, result }
+        });
+    }
+
+    /// Runs a call and hands its answer to the engine.
+    fn answer(&self, call: impl Future<Output = Input> + Send + 'static) {
+        let (messages, stats) = (self.messages.clone(), Arc::clone(&self.dispatch.stats));
+        tokio::spawn(async move {
+            let input = call.await;
+            let failed = matches!(
+                input,
+                Input::Submitted { result: Err(_), .. }
+                    | Input::Polled { result: Err(_), .. }
+                    | Input::LookedUp { result: Err(_), .. }
+            );
+            stats.failed_calls.add(u64::from(failed));
+            let _ = messages.send(Message::Input(input));
+        });
+    }
+
+    fn commit(&self, contents: Arc<Transaction>) {
+        let dispatch = Arc::clone(&self.dispatch);
+        let (producer, group) = (Arc::clone(&self.producer), self.group.clone());
+        let messages = self.messages.clone();
+        // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
+        tokio::task::spawn_blocking(move || {
+            let encoded = translate::transaction(&dispatch.topics, &contents, group);
+            producer.commit(encoded, move |result| {
+                if result.is_ok() {
+                    dispatch.stats.outcomes.add(contents.outcomes.len() as u64);
+                    dispatch.stats.dead_letters.add(contents.dead_letters.len() as u64);
+                }
+                let _ = messages.send(Message::Committed(contents.number, result));
+            });
+        });
+    }
+
+    /// The stable committed offset first: with it, the old owner's transactions have ended.
+    fn read_ledger(&self, partition: Partition, epoch: Epoch) {
+        let (messages, dispatch) = (self.messages.clone(), Arc::clone(&self.dispatch));
+        let runtime = tokio::runtime::Handle::current();
+        self.consumer.committed(vec![self.commands(partition)], move |answer| {
+            let committed = answer.map(|offsets| {
+                Offset(offsets.first().and_then(|(_, offset)| *offset).unwrap_or(0))
+            });
+            runtime.spawn_blocking(move || {
+                let ledger = TopicPartition::new(Arc::clone(&dispatch.topics.ledger), partition.0);
+                let read = committed.and_then(|committed| {
+                    let records = replay(&dispatch.kafka, &ledger)?;
+                    Ok(Input::LedgerRead { partition, epoch, committed, records })
+                });
+                let _ = messages.send(match read {
+                    Ok(input) => Message::Input(input),
+                    Err(reason) => Message::Broken(reason),
+                });
+            });
+        });
+    }
+
+    fn client(&self, account: u16) -> Option<Arc<crate::shell::http::ResellerClient>> {
+        self.dispatch.clients.get(usize::from(account)).cloned()
+    }
+
+    fn commands(&self, partition: Partition) -> TopicPartition {
+        TopicPartition::new(Arc::clone(&self.dispatch.topics.commands), partition.0)
+    }
+
+    fn all(&self, lanes: &[Partition]) -> Vec<TopicPartition> {
+        lanes.iter().map(|partition| self.commands(*partition)).collect()
+    }
+
+    fn show(&self) {
+        let report = self.worker.report();
+        let stats = &self.dispatch.stats;
+        stats.in_memory.set(report.commands as u64);
+        let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
+        stats.quota_tokens.set(tokens as u64);
+        stats.lanes_live.set(report.lanes.iter().filter(|lane| lane.phase == "live").count() as u64);
+    }
+}
+
+fn no_client() -> CallFailure {
+    CallFailure::NotSent { reason: "the account has no client".into() }
+}
+
+/// The last record of every batch in a ledger partition; the inner error is a record that cannot
+/// be understood, which stops the lane.
+type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
+
+fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
+    let mut last: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
+    read_partition(kafka, ledger, LEDGER_PATIENCE, |records| {
+        for record in records.iter() {
+            let key = record.key().unwrap_or_default();
+            match record.payload() {
+                Some(payload) => {
+                    last.insert(key.to_vec(), (record.offset(), payload.to_vec()));
+                }
+                None => drop(last.remove(key)),
+            }
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    let mut records = Vec::with_capacity(last.len());
+    for (key, (offset, payload)) in last {
+        match wire::ledger::decode(Partition(ledger.partition), &key, Some(&payload)) {
+            Ok(write) => records.extend(write.record.map(|record| (write.batch, record))),
+            Err(error) => return Ok(Err(format!("record at {ledger}, offset {offset}: {error}"))),
+        }
+    }
+    Ok(Ok(records))
+}

@@ -1,0 +1,66 @@
+//! The intake half: order events in, commands, refused lines and dead letters out.
+//!
+//! Stateless: what was read together is written in one transaction together with its input
+//! offsets. A transaction that is aborted is written again for the partitions that are still owned;
+//! one whose fate is unknown ends the session, and the next one reads from the committed offsets.
+
+mod session;
+mod translate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::intake::IntakeOptions;
+use crate::shell::kafka::KafkaOptions;
+use crate::shell::{Stats, Topics};
+use crate::wire::order::Limits;
+
+use session::{Ended, Session};
+
+/// What intake works with.
+#[derive(Debug)]
+pub struct Intake {
+    /// Kafka; the group is that of the order topics.
+    pub kafka: KafkaOptions,
+    /// The id under which transactions are written; of this process alone.
+    pub transactional_id: String,
+    /// The topics.
+    pub topics: Topics,
+    /// Accounts by name.
+    pub options: IntakeOptions,
+    /// Bounds of an order event.
+    pub limits: Limits,
+    /// Order events in one transaction at most.
+    pub records_max: usize,
+    /// Bytes read ahead at most; beyond them the order topics pause.
+    pub backlog_bytes_max: usize,
+    /// The counters.
+    pub stats: Arc<Stats>,
+}
+
+/// Between two sessions, at first and at most.
+const RESTART_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Works until `drain` is cancelled and the running transaction has ended.
+pub async fn run(intake: Arc<Intake>, drain: CancellationToken) {
+    let mut wait = RESTART_WAIT.0;
+    loop {
+        let began = std::time::Instant::now();
+        let reason = match Session::run(Arc::clone(&intake), drain.clone()).await {
+            Ended::Drained => return,
+            Ended::Broken(reason) => reason,
+        };
+        if began.elapsed() > RESTART_WAIT.1 * 2 {
+            wait = RESTART_WAIT.0;
+        }
+        intake.stats.restarts.add(1);
+        tracing::warn!(reason, ?wait, "intake begins anew from the committed offsets");
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(RESTART_WAIT.1);
+    }
+}

@@ -1,0 +1,322 @@
+//! One session of intake: a consumer, a producer, one transaction at a time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{DeadLetterReason, Rejection};
+use crate::shell::kafka::{
+    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, OutRecord,
+    RecordBatch, TopicPartition, Transaction, TransactionalProducer,
+};
+
+use super::Intake;
+use super::translate::{Taken, reject, take};
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// As asked.
+    Drained,
+    /// It could not go on.
+    Broken(String),
+}
+
+#[derive(Debug)]
+enum Message {
+    Consumer(ConsumerEvent),
+    Committed(Result<(), CommitError>),
+}
+
+/// What one order record became, until it is committed.
+#[derive(Debug)]
+struct Part {
+    partition: TopicPartition,
+    offset: i64,
+    taken: Taken,
+    /// The record itself, by its place in the batch it came with: for the dead letter, should what
+    /// follows from it be too large.
+    origin: (Arc<RecordBatch>, usize),
+}
+
+/// Records in one transaction, beyond which no further order event joins it, so that its time
+/// stays far below the broker's limit.
+const WRITTEN_MAX: usize = 20_000;
+/// How long an aborted transaction waits before it is written again.
+const RETRY_WAIT: Duration = Duration::from_millis(250);
+
+pub(super) struct Session {
+    intake: Arc<Intake>,
+    consumer: Consumer,
+    producer: Arc<TransactionalProducer>,
+    group: Option<Arc<GroupMetadata>>,
+    owned: BTreeSet<TopicPartition>,
+    /// Read and not yet in a transaction.
+    backlog: VecDeque<(Arc<RecordBatch>, usize)>,
+    backlog_bytes: usize,
+    paused: bool,
+    /// In the running transaction.
+    running: Vec<Part>,
+    is_running: bool,
+    /// Revoked partitions, released once they are in no transaction.
+    closing: BTreeSet<TopicPartition>,
+    messages: UnboundedSender<Message>,
+}
+
+impl Session {
+    pub(super) async fn run(intake: Arc<Intake>, drain: CancellationToken) -> Ended {
+        let (messages, mut inbox) = unbounded_channel();
+        let began = tokio::select! {
+            () = drain.cancelled() => return Ended::Drained,
+            began = Self::begin(intake, messages) => began,
+        };
+        let mut session = match began {
+            Ok(session) => session,
+            Err(reason) => return Ended::Broken(reason),
+        };
+        let ended = session.work(&mut inbox, &drain).await;
+        let closing = tokio::task::spawn_blocking(move || drop(session));
+        if closing.await.is_err() {
+            tracing::error!("closing the Kafka clients of intake panicked");
+        }
+        ended
+    }
+
+    async fn begin(
+        intake: Arc<Intake>,
+        messages: UnboundedSender<Message>,
+    ) -> Result<Self, String> {
+        let producer = TransactionalProducer::spawn(&intake.kafka, &intake.transactional_id)
+            .map_err(|error| error.to_string())?;
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        producer.init(move |result| drop(reply.send(result)));
+        answer
+            .await
+            .map_err(|_| "the producer's thread ended".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let topics: Vec<&str> = intake.topics.orders.iter().map(|topic| &**topic).collect();
+        let options = ConsumerOptions { mode: Mode::Immediate, ..ConsumerOptions::default() };
+        let sink = messages.clone();
+        let consumer = Consumer::spawn(&intake.kafka, &topics, options, move |event| {
+            let _ = sink.send(Message::Consumer(event));
+        })
+        .map_err(|error| error.to_string())?;
+        Ok(Self {
+            consumer,
+            producer: Arc::new(producer),
+            group: None,
+            owned: BTreeSet::new(),
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            paused: false,
+            running: Vec::new(),
+            is_running: false,
+            closing: BTreeSet::new(),
+            messages,
+            intake,
+        })
+    }
+
+    async fn work(
+        &mut self,
+        inbox: &mut UnboundedReceiver<Message>,
+        drain: &CancellationToken,
+    ) -> Ended {
+        loop {
+            if drain.is_cancelled() && !self.is_running {
+                return Ended::Drained;
+            }
+            let message = tokio::select! {
+                () = drain.cancelled(), if !self.is_running => return Ended::Drained,
+                message = inbox.recv() => message,
+            };
+            let ended = match message {
+                Some(Message::Consumer(event)) => self.on_consumer(event),
+                Some(Message::Committed(result)) => self.on_committed(result).await,
+                None => Some(Ended::Broken("the session's threads are gone".into())),
+            };
+            if let Some(ended) = ended {
+                return ended;
+            }
+            self.release_closed();
+            if !self.is_running && !drain.is_cancelled() {
+                self.begin_transaction();
+            }
+            self.pause_or_resume();
+        }
+    }
+
+    fn on_consumer(&mut self, event: ConsumerEvent) -> Option<Ended> {
+        match event {
+            ConsumerEvent::Assigned { partitions, group } => {
+                self.group = Some(group);
+                self.owned.extend(partitions);
+            }
+            ConsumerEvent::Revoked { partitions, group } => {
+                self.group = Some(group);
+                self.forget(&partitions);
+                self.closing.extend(partitions);
+            }
+            ConsumerEvent::Lost(lost) => {
+                self.forget(lost.partitions());
+                for partition in lost.partitions() {
+                    self.owned.remove(partition);
+                }
+            }
+            ConsumerEvent::Records(records) => {
+                let records = Arc::new(records);
+                self.backlog_bytes += records.bytes();
+                let places = 0..records.len();
+                self.backlog.extend(places.map(|place| (Arc::clone(&records), place)));
+            }
+            ConsumerEvent::CaughtUp(_) => {}
+            ConsumerEvent::Error { fatal: true, text } => return Some(Ended::Broken(text)),
+            ConsumerEvent::Error { fatal: false, text } => {
+                tracing::warn!(text, "the consumer of the order topics reports an error");
+            }
+        }
+        None
+    }
+
+    /// Records of partitions that go away, and are in no transaction yet, are for their next owner.
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.backlog.retain(|(records, place)| {
+            records.iter().nth(*place).is_some_and(|record| {
+                !partitions.iter().any(|partition| {
+                    partition.partition == record.partition() && partition.topic == *record.topic()
+                })
+            })
+        });
+    }
+
+    fn begin_transaction(&mut self) {
+        let mut written = 0;
+        while self.running.len() < self.intake.records_max && written < WRITTEN_MAX {
+            let Some((records, place)) = self.backlog.pop_front() else { break };
+            let Some(record) = records.iter().nth(place) else { continue };
+            let partition = TopicPartition::new(Arc::clone(record.topic()), record.partition());
+            let (offset, taken) = (record.offset(), take(&self.intake, &record));
+            written += taken.records.len();
+            self.running.push(Part { partition, offset, taken, origin: (records, place) });
+        }
+        if self.backlog.is_empty() {
+            self.backlog_bytes = 0;
+        }
+        self.write();
+    }
+
+    /// Writes what is in hand as one transaction.
+    fn write(&mut self) {
+        if self.running.is_empty() {
+            self.is_running = false;
+            return;
+        }
+        self.is_running = true;
+        let records: Vec<OutRecord> =
+            self.running.iter().flat_map(|part| part.taken.records.iter().cloned()).collect();
+        let mut offsets: BTreeMap<&TopicPartition, i64> = BTreeMap::new();
+        for part in &self.running {
+            offsets.insert(&part.partition, part.offset + 1);
+        }
+        let offsets = offsets
+            .into_iter()
+            .map(|(at, next)| (Arc::clone(&at.topic), at.partition, next))
+            .collect();
+        let messages = self.messages.clone();
+        let transaction = Transaction { records, offsets, group: self.group.clone() };
+        self.producer.commit(transaction, move |result| {
+            let _ = messages.send(Message::Committed(result));
+        });
+    }
+
+    async fn on_committed(&mut self, result: Result<(), CommitError>) -> Option<Ended> {
+        let stats = &self.intake.stats;
+        match result {
+            Ok(()) => {
+                stats.transactions.add(1);
+                stats.orders.add(self.running.len() as u64);
+                for Part { taken, .. } in self.running.drain(..) {
+                    stats.commands.add(taken.commands);
+                    stats.outcomes.add(taken.outcomes);
+                    stats.dead_letters.add(taken.dead_letters);
+                }
+                self.is_running = false;
+                None
+            }
+            Err(CommitError::Aborted { reason, .. }) => {
+                stats.aborted.add(1);
+                tracing::info!(reason, "a transaction of intake was aborted; it is written again");
+                tokio::time::sleep(RETRY_WAIT).await;
+                let owned = &self.owned;
+                self.running.retain(|part| owned.contains(&part.partition));
+                self.write();
+                None
+            }
+            Err(CommitError::RecordTooLarge { index, bytes }) => {
+                self.replace_oversized(index, bytes);
+                self.write();
+                None
+            }
+            Err(
+                error @ (CommitError::Unknown { .. }
+                | CommitError::Fenced { .. }
+                | CommitError::Fatal { .. }),
+            ) => Some(Ended::Broken(error.to_string())),
+        }
+    }
+
+    /// What follows from an order event does not fit into a record: the event is a dead letter. A
+    /// dead letter that does not fit itself keeps its headers and loses its bytes, which are still
+    /// in the order topic.
+    fn replace_oversized(&mut self, index: usize, bytes: usize) {
+        let mut before = 0;
+        for part in &mut self.running {
+            let count = part.taken.records.len();
+            if index < before + count {
+                if part.taken.dead_letters > 0 {
+                    for record in &mut part.taken.records {
+                        record.payload = None;
+                    }
+                } else if let Some(record) = part.origin.0.iter().nth(part.origin.1) {
+                    let text = format!(
+                        "a record that follows from this event has {bytes} bytes, more than the \
+                         topic takes; shorten its ids and metadata"
+                    );
+                    let rejection = Rejection::new(DeadLetterReason::TooLarge, text);
+                    part.taken = reject(&self.intake, &record, rejection);
+                }
+                return;
+            }
+            before += count;
+        }
+    }
+
+    fn release_closed(&mut self) {
+        let held: BTreeSet<&TopicPartition> =
+            self.running.iter().map(|part| &part.partition).collect();
+        let free: Vec<TopicPartition> =
+            self.closing.iter().filter(|partition| !held.contains(partition)).cloned().collect();
+        if free.is_empty() {
+            return;
+        }
+        for partition in &free {
+            self.closing.remove(partition);
+            self.owned.remove(partition);
+        }
+        self.consumer.release(free);
+    }
+
+    fn pause_or_resume(&mut self) {
+        let max = self.intake.backlog_bytes_max;
+        if !self.paused && self.backlog_bytes > max {
+            self.paused = true;
+            self.consumer.pause(self.owned.iter().cloned().collect());
+        } else if self.paused && self.backlog.is_empty() {
+            self.paused = false;
+            self.consumer.resume(self.owned.iter().cloned().collect());
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Counters that the shell keeps while it works: what a progress line shows and metrics export.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A count that only grows, or a gauge that is set.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to a count.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the worker of this process did so far, and how it stands.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Order events read, dead letters included.
+    pub orders: Count,
+    /// Commands written by intake.
+    pub commands: Count,
+    /// Outcomes published, by intake and dispatch.
+    pub outcomes: Count,
+    /// Dead letters written, by intake and dispatch.
+    pub dead_letters: Count,
+    /// Submits made.
+    pub submits: Count,
+    /// Polls made.
+    pub polls: Count,
+    /// Lookups made.
+    pub lookups: Count,
+    /// Calls that failed.
+    pub failed_calls: Count,
+    /// Transactions committed, by intake and dispatch.
+    pub transactions: Count,
+    /// Transactions aborted.
+    pub aborted: Count,
+    /// Times that a half of the worker was begun anew.
+    pub restarts: Count,
+    /// Gauge: commands in memory.
+    pub in_memory: Count,
+    /// Gauge: calls that the quota would grant at once, over all accounts.
+    pub quota_tokens: Count,
+    /// Gauge: lanes that take commands.
+    pub lanes_live: Count,
+}
+
+impl Stats {
+    /// All API calls made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.submits.get() + self.polls.get() + self.lookups.get()
+    }
+}
