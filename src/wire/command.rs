@@ -67,7 +67,7 @@ pub struct CommandJson<'a> {
     pub traceparent: Option<Cow<'a, str>>,
 }
 
-fn is_empty(metadata: &Cow<'_, Metadata>) -> bool {
+fn is_empty(metadata: &Metadata) -> bool {
     metadata.is_empty()
 }
 
@@ -246,7 +246,9 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_a_command_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_give_a_command_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = decode(&bytes);
         }
     }

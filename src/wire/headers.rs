@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn a_root_is_the_same_in_every_run() {
         // A literal, since a replay by another version must agree too.
-        insta::assert_snapshot!(TraceParent::root(&source()), @"00-0b41c32e0165ef5134cd7adcd4a85eb7-081afe5497a998f5-01");
+        let expected = "00-0b41c32e0165ef5134cd7adcd4a85eb7-081afe5497a998f5-01";
+        assert_eq!(TraceParent::root(&source()).to_string(), expected);
     }
 
     #[test]

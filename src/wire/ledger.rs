@@ -329,7 +329,8 @@ mod tests {
             state in 0..3,
         ) {
             let part = |wanted: bool| {
-                OffsetSet::new(offsets.iter().filter(|(_, d)| **d == wanted).map(|(o, _)| Offset(*o)).collect())
+                let of_part = offsets.iter().filter(|(_, decided)| **decided == wanted);
+                OffsetSet::new(of_part.map(|(offset, _)| Offset(*offset)).collect())
             };
             let mut record = record(part(false), part(true));
             match state {
@@ -346,7 +347,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_record_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_give_a_record_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = decode(Partition(0), &bytes, Some(&bytes));
         }
     }

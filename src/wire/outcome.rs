@@ -249,7 +249,9 @@ traceparent: 00-e0855edfc465842080d2a2f292055ea3-43f11fe3a9f3f201-01
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_outcome_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_give_an_outcome_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = decode(&bytes);
         }
     }

@@ -1,4 +1,5 @@
-//! The order event as a producer writes it: source of the schema, and for programs that make events.
+//! The order event as a producer writes it: source of the schema, and of use to programs that make
+//! events.
 //!
 //! Decoding does not go through these types, since one wrong type would refuse the whole event.
 
