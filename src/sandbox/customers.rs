@@ -183,9 +183,7 @@ impl Customers {
             |message: &str| Err(ItemError::new("OTHER_ERROR", "INVALID_CUSTOMER_ID", message));
         match (&claim.customer_id, &claim.google_workspace_customer_id) {
             (Some(id), None) => {
-                if id.parse::<i64>().is_ok_and(|id| id > 0)
-                    && (self.any || of(&self.companies, partner).any(|(known, _)| known == id))
-                {
+                if id.parse::<i64>().is_ok_and(|id| id > 0) && (self.any || self.has(partner, id)) {
                     Ok(Customer::ZeroTouch(id.clone()))
                 } else {
                     wrong("the partner has no such customer")
@@ -194,6 +192,12 @@ impl Customers {
             (None, Some(id)) => self.workspace(partner, id, claim),
             _ => wrong("give exactly one of customerId and googleWorkspaceCustomerId"),
         }
+    }
+
+    fn has(&self, partner: &str, id: &str) -> bool {
+        [partner, EVERY_PARTNER]
+            .iter()
+            .any(|owner| self.companies.contains_key(&((*owner).to_owned(), id.to_owned())))
     }
 
     fn workspace(

@@ -1,7 +1,8 @@
 //! A double of the reseller API with devices in memory, for staging and tests.
 //!
 //! [`State`] is the whole API as pure, deterministic Rust: a simulator calls it with virtual time.
-//! [`Sandbox`] puts HTTP around it, and `http/control.rs` lets tests read its log and inject faults.
+//! [`Sandbox`] puts HTTP around it; the routes in `http/control.rs` let tests read its log and
+//! inject faults.
 //! It shares no validation with the worker; where Google documents nothing, a switch decides.
 
 mod api;

@@ -118,7 +118,7 @@ pub struct Options {
     pub operation_time_per_device: Duration,
     /// … and the share by which chance makes that longer, 0 for none, 1 for up to twice.
     pub operation_jitter: f64,
-    /// How long a finished operation can be read; `None`: for ever.
+    /// How long a finished operation can be read; `None`: for ever, and memory grows with each.
     pub operation_retention: Option<Duration>,
     /// Items of one batch at most; more give 400.
     pub batch_items_max: usize,
@@ -147,7 +147,7 @@ impl Default for Options {
             operation_time: Duration::from_secs(3),
             operation_time_per_device: Duration::ZERO,
             operation_jitter: 0.0,
-            operation_retention: None,
+            operation_retention: Some(Duration::from_secs(7 * 24 * 3_600)),
             batch_items_max: 100_000,
             quota_calls: 1_000,
             quota_window: Duration::from_secs(100),

@@ -46,9 +46,9 @@ pub struct SandboxArgs {
     /// By what share chance makes that longer, 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     pub operation_jitter: f64,
-    /// How long a finished operation can be read; default: for ever
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub operation_retention: Option<Duration>,
+    /// How long a finished operation can be read; it is kept in memory that long
+    #[arg(long, default_value = "168h", value_name = "DURATION", value_parser = duration)]
+    pub operation_retention: Duration,
     /// Items of one batch at most
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     pub batch_items_max: usize,
@@ -181,7 +181,7 @@ impl TryFrom<&SandboxArgs> for Options {
             operation_time: args.operation_time,
             operation_time_per_device: args.operation_time_per_device,
             operation_jitter: args.operation_jitter,
-            operation_retention: args.operation_retention,
+            operation_retention: Some(args.operation_retention),
             batch_items_max: args.batch_items_max,
             quota_calls: args.quota_calls,
             quota_window: args.quota_window,

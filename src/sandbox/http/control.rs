@@ -1,6 +1,7 @@
 //! The control routes: what a test may see and do besides the API. All bodies are JSON.
 //!
-//! - `GET /control/devices[?device=KEY]`: device records with key, id, identifiers, claim, metadata.
+//! - `GET /control/devices[?device=KEY]`: device records with key, id, identifiers, claim and
+//!   metadata.
 //! - `POST /control/devices`: puts devices there whatever their state, and gives
 //!   `{"deviceIds": […]}`. `{"devices": [{"partnerId": "1", "customerId": "100",
 //!   "deviceIdentifier": {…}, "metadata": {…}}]}`; `googleWorkspaceCustomerId` may stand in place

@@ -223,4 +223,18 @@ mod tests {
         let paging = Paging { page_size: 7, page_token: Some("t".into()) };
         assert_eq!(list.request, Request::ListVendorCustomers { vendor: "9".into(), paging });
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_request_makes_it_panic(
+            verb in "GET|POST|PUT",
+            path in "/v1/(partners/[^/]{0,3}/(devices|customers|vendors|devices:claimAsync)                     (/[^/]{0,3}){0,3}|operations(/[^/]{0,3}){0,3}|.{0,20})",
+            body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        ) {
+            let query = BTreeMap::new();
+            let request = HttpRequest { verb: &verb, path: &path, query: &query, token: None,
+                body: &body };
+            request.call();
+        }
+    }
 }
