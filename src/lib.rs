@@ -1,5 +1,6 @@
 //! zerotouch-worker: order events from Kafka in, devices claimed, one outcome per device out.
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod engine;

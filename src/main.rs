@@ -1,3 +1,7 @@
-//! The command line.
+//! The command line: parse, run one subcommand, map its result to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zerotouch_worker::cli::main()
+}

@@ -31,6 +31,8 @@ pub struct Stats {
     pub orders: Count,
     /// Commands written by intake.
     pub commands: Count,
+    /// Lines refused by intake, each with an outcome.
+    pub refused: Count,
     /// Outcomes published, by intake and dispatch.
     pub outcomes: Count,
     /// Dead letters written, by intake and dispatch.

@@ -302,7 +302,7 @@ fn needs_lookup(action: Action, fault: &DeviceFault) -> bool {
     let exists = fault.api_identifier.as_deref() == Some("DEVICE_ALREADY_EXISTS");
     match action {
         Action::Claim => exists || fault.code == FailureCode::DeviceNotYours,
-        Action::Unclaim => !fault.retryable && fault.code != FailureCode::DevicePermissionDenied,
+        Action::Unclaim => fault.code != FailureCode::DevicePermissionDenied,
         Action::UpdateMetadata => false,
     }
 }

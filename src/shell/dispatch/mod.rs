@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Options;
+use crate::engine::{Options, Transaction};
 use crate::shell::http::ResellerClient;
 use crate::shell::kafka::KafkaOptions;
 use crate::shell::{Clock, Stats, Topics};
@@ -36,7 +36,12 @@ pub struct Dispatch {
     pub stats: Arc<Stats>,
     /// The clock.
     pub clock: Clock,
+    /// Told of every committed transaction, for those who watch.
+    pub observer: Option<Observer>,
 }
+
+/// Is told of every committed transaction; must not block.
+pub type Observer = Arc<dyn Fn(&Transaction) + Send + Sync>;
 
 /// Between two sessions, at first and at most.
 const RESTART_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));

@@ -155,7 +155,10 @@ impl Session {
             }
             Message::Committed(transaction, Err(CommitError::Aborted { reason, .. })) => {
                 self.dispatch.stats.aborted.add(1);
-                tracing::info!(reason, "a transaction was aborted; what is still owned is written again");
+                tracing::info!(
+                    reason,
+                    "a transaction was aborted; what is still owned is written again"
+                );
                 self.feed(Input::Aborted { transaction });
             }
             Message::Committed(
@@ -306,6 +309,9 @@ impl Session {
                 if result.is_ok() {
                     dispatch.stats.outcomes.add(contents.outcomes.len() as u64);
                     dispatch.stats.dead_letters.add(contents.dead_letters.len() as u64);
+                    if let Some(observer) = &dispatch.observer {
+                        observer(&contents);
+                    }
                 }
                 let _ = messages.send(Message::Committed(contents.number, result));
             });
@@ -352,7 +358,9 @@ impl Session {
         stats.in_memory.set(report.commands as u64);
         let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
         stats.quota_tokens.set(tokens as u64);
-        stats.lanes_live.set(report.lanes.iter().filter(|lane| lane.phase == "live").count() as u64);
+        stats
+            .lanes_live
+            .set(report.lanes.iter().filter(|lane| lane.phase == "live").count() as u64);
     }
 }
 

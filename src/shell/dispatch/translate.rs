@@ -16,7 +16,10 @@ use crate::wire;
 use crate::wire::headers::Header;
 
 /// Decodes one record. Never fails: what is no command is foreign.
-pub(super) fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> CommandRead {
+pub(super) fn command(
+    record: &RecordView<'_>,
+    account: impl Fn(&str) -> Option<u16>,
+) -> CommandRead {
     let offset = Offset(record.offset());
     let foreign = |reason: String| {
         CommandContent::Foreign(Arc::new(ForeignRecord {

@@ -241,6 +241,7 @@ impl Session {
                 for Part { taken, .. } in self.running.drain(..) {
                     stats.commands.add(taken.commands);
                     stats.outcomes.add(taken.outcomes);
+                    stats.refused.add(taken.outcomes);
                     stats.dead_letters.add(taken.dead_letters);
                 }
                 self.is_running = false;

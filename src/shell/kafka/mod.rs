@@ -27,7 +27,9 @@ pub use producer::{CommitError, OutRecord, Transaction, TransactionalProducer};
 pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
-pub use topics::{TopicPlan, TopicReport, check_topics, create_topics, partition_counts};
+pub use topics::{
+    TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_counts,
+};
 
 use std::fmt;
 use std::sync::Arc;

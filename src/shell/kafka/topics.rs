@@ -265,6 +265,26 @@ async fn make(
         .collect())
 }
 
+/// Makes one topic with the broker's default settings.
+///
+/// # Errors
+/// Kafka does not answer, or refuses.
+pub async fn create_topic(
+    options: &KafkaOptions,
+    name: &str,
+    partitions: i32,
+) -> Result<(), TopicError> {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    match make(&admin(options)?, options, &[topic]).await?.pop() {
+        Some(TopicReport::Failed { topic, reason }) => {
+            let servers = options.bootstrap_servers.clone();
+            let reason = format!("{topic}: {reason}");
+            Err(TopicError::Ask { servers, what: "a new topic", reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn settings(
     admin: &AdminClient<LogContext>,
     options: &KafkaOptions,

@@ -1,0 +1,41 @@
+//! The demo's flags.
+
+use clap::{Args, ValueEnum};
+
+/// Runs the whole product at once: a broker, the sandbox API, a stream of orders and the worker.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Devices to sell; returns, cancellations, amendments and further sales come on top.
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub devices: u64,
+    /// Seed of the stream: the same seed gives the same orders.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Use this Kafka (host:port,…) in place of the embedded broker. Topics of the run's own are
+    /// made in it and left there.
+    #[arg(long, value_name = "HOSTS")]
+    pub bootstrap_servers: Option<String>,
+    /// Sell single devices only, all at once: shows how full batches get.
+    #[arg(long)]
+    pub full_load: bool,
+    /// Devices in one call at most.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch_items_max: u32,
+    /// The form of the summary on standard output.
+    #[arg(long, value_enum, default_value_t)]
+    pub summary: SummaryForm,
+    /// Go on running when the stream is done, until interrupted: the sandbox and the broker can
+    /// be looked at.
+    #[arg(long)]
+    pub keep_running: bool,
+}
+
+/// The form of the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SummaryForm {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,122 @@
+//! Writes the stream of orders, no faster than the worker reads it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+
+use super::scenario::Item;
+use crate::shell::Stats;
+
+/// Where each order record stands, in the order in which they were written.
+pub(super) type Places = Vec<(i32, i64)>;
+
+/// Records written and not yet read at most: the embedded broker keeps only 5 MiB a partition.
+const AHEAD_MAX: u64 = 2_000;
+const WAIT: Duration = Duration::from_millis(10);
+const FLUSH: Duration = Duration::from_secs(30);
+
+/// Writes all items; blocks until the broker has them. Counts devices in `written`.
+pub(super) fn write(
+    servers: &str,
+    topic: &str,
+    items: impl Iterator<Item = Item>,
+    stats: &Stats,
+    written: &Written,
+) -> Result<Places> {
+    let producer: BaseProducer<Deliveries> = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .create_with_context(Deliveries::default())
+        .context("making the producer of the orders")?;
+    let mut count = 0;
+    for item in items {
+        while count >= stats.orders.get() + AHEAD_MAX {
+            producer.poll(WAIT);
+            producer.context().check()?;
+        }
+        send(&producer, topic, &item, count)?;
+        count += 1;
+        written.orders.set(count);
+        written.lines.add(item.lines as u64);
+    }
+    producer.flush(FLUSH).context("writing the last orders")?;
+    producer.context().check()?;
+    let mut places = std::mem::take(&mut producer.context().lock().places);
+    places.sort_unstable();
+    Ok(places.into_iter().map(|(_, partition, offset)| (partition, offset)).collect())
+}
+
+/// How far the stream is.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) orders: crate::shell::Count,
+    pub(super) lines: crate::shell::Count,
+}
+
+fn send(producer: &BaseProducer<Deliveries>, topic: &str, item: &Item, index: u64) -> Result<()> {
+    let mut headers = OwnedHeaders::new_with_capacity(item.headers.len());
+    for (key, value) in &item.headers {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    let index = Box::new(index);
+    let mut record = BaseRecord::with_opaque_to(topic, index)
+        .key(&item.key)
+        .payload(&item.payload)
+        .headers(headers);
+    loop {
+        record = match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                producer.poll(WAIT);
+                back
+            }
+            Err((error, _)) => return Err(error).context("writing an order"),
+        };
+    }
+}
+
+/// Notes where each record went.
+#[derive(Default)]
+struct Deliveries {
+    state: Arc<Mutex<Delivered>>,
+}
+
+#[derive(Default)]
+struct Delivered {
+    places: Vec<(u64, i32, i64)>,
+    failed: Option<String>,
+}
+
+impl Deliveries {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Delivered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.lock().failed {
+            Some(reason) => bail!("an order was not written: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<u64>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: Box<u64>) {
+        let mut state = self.lock();
+        match result {
+            Ok(message) => state.places.push((*index, message.partition(), message.offset())),
+            Err((error, _)) => state.failed = Some(error.to_string()),
+        }
+    }
+}
