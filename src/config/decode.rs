@@ -126,7 +126,12 @@ impl Decoded {
 
     fn wrong(&mut self, key: &str, schema: &Json, node: &Node) {
         let expected = format!("expected {}", expectation(schema));
-        self.note(key, Some(node.shown(key)), &node.origin, expected);
+        let shown = match (kind(schema), &node.value) {
+            (Kind::Scalar, _) | (_, Value::List(_) | Value::Table(_)) => node.shown(key),
+            // Text in place of a table may hold any of what belongs inside.
+            _ => REDACTED.to_owned(),
+        };
+        self.note(key, Some(shown), &node.origin, expected);
     }
 
     fn note(&mut self, key: &str, value: Option<String>, origin: &Origin, problem: String) {

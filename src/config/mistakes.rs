@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::owned_properties::owner;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -69,11 +71,19 @@ pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// `Err` if there are any.
-    pub(super) fn none_of(mistakes: Vec<Mistake>) -> Result<(), Self> {
+    pub(super) fn none_of(mut mistakes: Vec<Mistake>) -> Result<(), Self> {
+        mistakes.sort_by_key(|mistake| match mistake.origin {
+            Some(Origin::File { line, .. }) => (0, line),
+            Some(Origin::Variable(_)) => (1, 0),
+            Some(Origin::Flag(_)) => (2, 0),
+            Some(Origin::Default) => (3, 0),
+            None => (4, 0),
+        });
         if mistakes.is_empty() { Ok(()) } else { Err(Self(mistakes)) }
     }
 
-    /// The mistakes in the order found: file, environment, flags, then across keys.
+    /// The mistakes in the order in which they are corrected: the file by line, environment,
+    /// flags, defaults that do not fit, and what is missing.
     #[must_use]
     pub fn list(&self) -> &[Mistake] {
         &self.0
@@ -121,7 +131,8 @@ const HARMLESS_PROPERTIES: [&str; 14] = [
 
 /// Whether the value at `key` may be a secret.
 pub(super) fn is_secret(key: &str) -> bool {
-    key.strip_prefix("kafka.properties.").is_some_and(|name| !HARMLESS_PROPERTIES.contains(&name))
+    let property = key.strip_prefix("kafka.properties.");
+    property.is_some_and(|name| !HARMLESS_PROPERTIES.contains(&name) && owner(name).is_none())
 }
 
 /// The text of a value as it may be printed: quoted, on one line, cut, and without what looks like

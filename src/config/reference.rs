@@ -39,6 +39,14 @@ impl Transform for AsToml {
         if object.contains_key("properties") {
             object.insert("additionalProperties".to_owned(), Json::Bool(false));
         }
+        // What has to be given has no default, whatever the type needs while it is decoded.
+        let Some(Json::Array(required)) = object.get("required").cloned() else { return };
+        for name in required.iter().filter_map(Json::as_str) {
+            let property = object.get_mut("properties").and_then(|all| all.get_mut(name));
+            if let Some(Json::Object(property)) = property {
+                property.remove("default");
+            }
+        }
     }
 }
 

@@ -32,17 +32,9 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Logs.
     pub log: LogConfig,
-    /// What was set, where; see [`Config::explain`].
-    pub(super) explained: Vec<String>,
-}
-
-impl Config {
     /// What was set, one line for each key, with where it was set: `batch.items_max = 500
     /// (worker.toml:12)`. What is not listed has its default. Shows no secrets.
-    #[must_use]
-    pub fn explain(&self) -> &[String] {
-        &self.explained
-    }
+    pub explained: Vec<String>,
 }
 
 /// The Kafka cluster and the membership in a group.

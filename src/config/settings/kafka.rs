@@ -41,9 +41,9 @@ pub struct KafkaSettings {
     /// Further librdkafka properties, above all `security.protocol`, `sasl.*` and `ssl.*`. Values
     /// may be secret and are never printed, but for a few that are known to be harmless.
     pub properties: BTreeMap<String, Property>,
-    /// A worker not heard of for this long loses its partitions. With the `consumer` protocol the
-    /// brokers decide instead.
-    #[schemars(extend("x-min" = "6s", "x-max" = "30m"))]
+    /// A worker not heard of for this long loses its partitions. Brokers usually refuse less than
+    /// 6s. With the `consumer` protocol they decide instead.
+    #[schemars(extend("x-min" = "1s", "x-max" = "30m"))]
     pub session_timeout: Span,
     /// A worker that does not come back for its next records for this long loses its partitions;
     /// also the longest that a revoked partition is held back.

@@ -74,7 +74,7 @@ pub struct RetrySettings {
     pub lease: Span,
     /// How long a call whose reply was lost is given to take effect before its devices are looked
     /// up or sent again. Left out: `lease` + `api.request_timeout` + 30s. At least the sum of the
-    /// two, except with a sandbox on this machine.
+    /// two, except with a sandbox: an endpoint in plain http or on this machine.
     #[schemars(extend("x-min" = "10ms", "x-max" = "24h"))]
     pub ambiguous_grace: Option<Span>,
     /// Lookups under way at once, for each account. Each is a call of the quota.
