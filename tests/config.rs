@@ -333,6 +333,21 @@ fn endpoints_that_cannot_be_right_are_refused() {
 }
 
 #[test]
+fn a_misspelt_log_level_is_a_mistake_and_directives_are_not() {
+    let level = |level: &str| {
+        let variables = [("ZEROTOUCH__LOG__LEVEL", level)];
+        read(MINIMAL, &variables, &ConfigArgs::default()).is_ok()
+    };
+    for right in ["info", "WARN", "off", "info,librdkafka=debug", "warn,zerotouch_worker::a=trace"]
+    {
+        assert!(level(right), "{right}");
+    }
+    for wrong in ["inof", "info,", "librdkafka", "a=loud"] {
+        assert!(!level(wrong), "{wrong}");
+    }
+}
+
+#[test]
 fn secrets_print_neither_in_the_report_nor_in_debug() {
     let key = "-----BEGIN PRIVATE KEY-----hunter2";
     let file = minimal_and(&format!(

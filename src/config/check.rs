@@ -46,7 +46,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Notes a mistake at `key`, unless it or one of `others` already has one: then their values
     /// here are not what was meant.
-    fn note(&mut self, key: &str, others: &[&str], shown: impl ToString, problem: String) {
+    fn note(&mut self, key: &str, others: &[&str], shown: &dyn ToString, problem: String) {
         let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|r| r.starts_with('.'));
         let bad = |key: &str| {
             self.decoded.bad.iter().any(|bad| bad == key || inside(bad, key) || inside(key, bad))
@@ -79,14 +79,14 @@ impl Checker<'_> {
     fn at_least(&mut self, key: &str, value: Span, other: &str, least: Span) {
         if value < least {
             let problem = format!("expected at least `{other}`, which is {least}");
-            self.note(key, &[other], value, problem);
+            self.note(key, &[other], &value, problem);
         }
     }
 
     fn shorter(&mut self, key: &str, value: Span, other: &str, bound: Span) {
         if value >= bound {
             let problem = format!("expected less than `{other}`, which is {bound}");
-            self.note(key, &[other], value, problem);
+            self.note(key, &[other], &value, problem);
         }
     }
 
@@ -102,7 +102,7 @@ impl Checker<'_> {
                     } else {
                         "expected host:port, several separated by commas".to_owned()
                     };
-                    self.note(key, &[], "", problem);
+                    self.note(key, &[], &"", problem);
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Checker<'_> {
         for name in self.settings.kafka.properties.keys() {
             if let Some(instead) = owner(name) {
                 let key = format!("kafka.properties.{name}");
-                self.note(&key, &[], "", instead.to_owned());
+                self.note(&key, &[], &"", instead.to_owned());
             }
         }
     }
@@ -153,7 +153,7 @@ impl Checker<'_> {
         if self.settings.intake.enabled && topics.orders.is_empty() {
             let expected = "the topics of order events, or `intake.enabled` = false";
             if self.decoded.written.contains_key("topics.orders") {
-                self.note("topics.orders", &[], "", format!("empty list: expected {expected}"));
+                self.note("topics.orders", &[], &"", format!("empty list: expected {expected}"));
             } else {
                 self.note_missing("topics.orders", expected);
             }
@@ -171,10 +171,10 @@ impl Checker<'_> {
         for (key, name) in single.into_iter().chain(orders) {
             if !is_topic(name) {
                 let problem = "expected a topic name: 1 to 249 letters, digits, `.`, `_` or `-`";
-                self.note(&key, &[], format!("{name:?}"), problem.to_owned());
+                self.note(&key, &[], &format!("{name:?}"), problem.to_owned());
             } else if let Some(first) = seen.get(name.as_str()).cloned() {
                 let problem = format!("expected a topic of its own, but `{first}` is the same");
-                self.note(&key, &[&first], format!("{name:?}"), problem);
+                self.note(&key, &[&first], &format!("{name:?}"), problem);
             } else {
                 seen.insert(name, key);
             }
@@ -184,14 +184,14 @@ impl Checker<'_> {
     fn endpoint(&mut self) {
         let api = &self.settings.api;
         match Endpoint::parse(&api.endpoint) {
-            Err(problem) => self.note("api.endpoint", &[], "", problem.to_owned()),
+            Err(problem) => self.note("api.endpoint", &[], &"", problem.to_owned()),
             Ok(endpoint) if endpoint.plain => {
                 for (index, account) in self.settings.accounts.iter().enumerate() {
                     if account.auth.kind != AuthKind::None {
                         let key = format!("accounts.{index}.auth.kind");
                         let problem = "expected `none`, since `api.endpoint` is plain http: \
                                        a token must not go over it";
-                        self.note(&key, &["api.endpoint"], auth_word(account), problem.to_owned());
+                        self.note(&key, &["api.endpoint"], &auth_word(account), problem.to_owned());
                     }
                 }
             }
@@ -206,7 +206,7 @@ impl Checker<'_> {
     fn path(&mut self, key: &str, path: &Path) {
         let text = path.to_string_lossy();
         if text.is_empty() || text.contains(['\n', '{']) || text.contains("-----BEGIN") {
-            self.note(key, &[], "", "expected the path of a file, not its content".to_owned());
+            self.note(key, &[], &"", "expected the path of a file, not its content".to_owned());
         }
     }
 
@@ -215,7 +215,7 @@ impl Checker<'_> {
         if accounts.is_empty() {
             let expected = "at least one [[accounts]] with `name` and `partner_id`";
             if self.decoded.written.contains_key("accounts") {
-                self.note("accounts", &[], "", format!("empty list: expected {expected}"));
+                self.note("accounts", &[], &"", format!("empty list: expected {expected}"));
             } else {
                 self.note_missing("accounts", expected);
             }
@@ -226,7 +226,7 @@ impl Checker<'_> {
             let key = |name: &str| format!("accounts.{index}.{name}");
             if let Some(first) = names.get(account.name.as_str()) {
                 let problem = format!("expected a name of its own, but account {first} has it too");
-                self.note(&key("name"), &[&format!("accounts.{first}.name")], "", problem);
+                self.note(&key("name"), &[&format!("accounts.{first}.name")], &"", problem);
             }
             if let Some(first) = partners.get(&account.partner_id) {
                 let problem = format!(
@@ -234,7 +234,7 @@ impl Checker<'_> {
                      would overrun one quota"
                 );
                 let other = format!("accounts.{first}.partner_id");
-                self.note(&key("partner_id"), &[&other], "", problem);
+                self.note(&key("partner_id"), &[&other], &"", problem);
             }
             names.entry(&account.name).or_insert(index);
             partners.entry(account.partner_id).or_insert(index);
@@ -249,11 +249,11 @@ impl Checker<'_> {
             (AuthKind::ServiceAccountKey, Some(path)) => self.path(&file, path),
             (AuthKind::ServiceAccountKey, None) => {
                 let problem = format!("`{file}` is missing: expected the path of the key file");
-                self.note(&kind, &[&file], auth_word(account), problem);
+                self.note(&kind, &[&file], &auth_word(account), problem);
             }
             (_, Some(_)) => {
                 let problem = "expected only with `kind` = \"service_account_key\"";
-                self.note(&file, &[&kind], "", problem.to_owned());
+                self.note(&file, &[&kind], &"", problem.to_owned());
             }
             (_, None) => {}
         }
@@ -266,7 +266,7 @@ impl Checker<'_> {
         match &self.settings.default_account {
             Some(name) if !names.is_empty() && !names.contains(&name.as_str()) => {
                 let problem = format!("expected the name of an account, {known}");
-                self.note("default_account", &["accounts"], "", problem);
+                self.note("default_account", &["accounts"], &"", problem);
             }
             None if names.len() > 1 && !self.decoded.bad.iter().any(|b| b.ends_with(".name")) => {
                 self.note_missing("default_account", &format!("{known}, as there are several"));
@@ -280,7 +280,7 @@ impl Checker<'_> {
         if limits.commands_max < batch.items_max {
             let problem =
                 format!("expected at least `batch.items_max`, which is {}", batch.items_max);
-            self.note("limits.commands_max", &["batch.items_max"], limits.commands_max, problem);
+            self.note("limits.commands_max", &["batch.items_max"], &limits.commands_max, problem);
         }
         if limits.command_memory.0 < limits.order_bytes_max.0 {
             let problem = format!(
@@ -288,7 +288,7 @@ impl Checker<'_> {
                 limits.order_bytes_max
             );
             let others = ["limits.order_bytes_max"];
-            self.note("limits.command_memory", &others, limits.command_memory, problem);
+            self.note("limits.command_memory", &others, &limits.command_memory, problem);
         }
     }
 
@@ -306,16 +306,24 @@ impl Checker<'_> {
                  whose reply was lost may still be on its way and would be made twice"
             );
             let others = ["retry.lease", "api.request_timeout", "api.endpoint"];
-            self.note("retry.ambiguous_grace", &others, grace, problem);
+            self.note("retry.ambiguous_grace", &others, &grace, problem);
         }
     }
 
     fn log_level(&mut self) {
         let level = &self.settings.log.level;
-        if tracing_subscriber::EnvFilter::builder().parse(level).is_err() {
+        // A word alone would name a target, and silence everything else: it is a level misspelt.
+        let is_level = |word: &str| {
+            ["off", "error", "warn", "info", "debug", "trace"]
+                .iter()
+                .any(|level| level.eq_ignore_ascii_case(word))
+        };
+        let mut directives = level.split(',').map(str::trim);
+        let misspelt = directives.any(|word| !is_level(word) && !word.contains(['=', '[', '}']));
+        if misspelt || tracing_subscriber::EnvFilter::builder().parse(level).is_err() {
             let problem = "expected error, warn, info, debug, trace, or directives such as \
                            info,zerotouch_worker::engine=debug";
-            self.note("log.level", &[], "", problem.to_owned());
+            self.note("log.level", &[], &"", problem.to_owned());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! File, then environment, then flags: the later one wins, key by key.
 //!
-//! figment was tried for this and left: it keeps no line numbers, stops at the first mistake, and
-//! guesses the type of a variable from its text, so that a password of digits is a number. Here the
-//! schema says what a text is to become.
+//! The schema says what the text of a variable or flag is to become. Libraries that merge layers,
+//! such as figment, guess it from the text, so that a password of digits is a number; and they
+//! keep no line numbers and stop at the first mistake.
 
 use std::fs;
 use std::io::{ErrorKind, Read};

@@ -73,7 +73,7 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let even = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0 % factor == 0;
+        let even = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0.is_multiple_of(*factor);
         let (unit, factor) = UNITS.iter().find(even).copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }
