@@ -48,7 +48,7 @@ fn demo(args: DemoArgs) -> ExitCode {
     match runtime().and_then(|runtime| runtime.block_on(demo::run(args))) {
         Ok((summary, held)) => {
             match form {
-                SummaryForm::Text => print!("{summary}"),
+                SummaryForm::Text => println!("{summary}"),
                 SummaryForm::Json => println!("{:#}", summary.to_json()),
             }
             if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }

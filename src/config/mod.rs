@@ -1,1 +1,28 @@
 //! Settings: file, then environment, then flags; every mistake reported at once.
+//!
+//! Text becomes a tree that knows where each value was written (`source`), the tree is checked
+//! against the schema of [`settings`] (`decode`), then key against key (`check`), and what is right
+//! becomes a [`Config`]. Nothing here touches the process environment, the network, or any file but
+//! the one it is told to read. Secrets never print (I10).
+
+mod check;
+mod convert;
+mod decode;
+mod expected;
+mod load;
+mod mistakes;
+mod owned_properties;
+mod reference;
+pub mod settings;
+mod source;
+mod validated;
+pub mod values;
+
+pub use load::{ConfigArgs, DEFAULT_FILE, VARIABLE_PREFIX, load, load_text};
+pub use mistakes::{Mistake, Mistakes, Origin};
+pub use reference::{reference_table, schema};
+pub use settings::{GroupProtocol, LogFormat};
+pub use validated::{
+    AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
+    TopicsConfig,
+};

@@ -1,11 +1,11 @@
 //! Group commit of commands into batches, for one account and one action.
 //!
-//! A batch closes when it is full, or when nothing has joined for the linger. Since a call also
+//! A batch closes when it is full, or when nothing has joined for the linger and nothing more is
+//! known to come. Since a call also
 //! needs a token of the quota, and only one submit of an action is under way at a time, batches
 //! grow with the load by themselves: no fixed size, no fixed timer.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::batch::BatchIx;
 use super::slots::SlotRef;
@@ -48,15 +48,16 @@ impl Batcher {
     }
 
     /// When the next batch may close, the quota permitting; `None` while nothing waits or a
-    /// submit is under way.
-    pub(crate) fn due(&self, options: &Options) -> Option<Mono> {
+    /// submit is under way. With `more_to_come` a batch that is not full waits as long as it may.
+    pub(crate) fn due(&self, options: &Options, more_to_come: bool) -> Option<Mono> {
         if self.ready == 0 || self.submitting.is_some() {
             None
         } else if self.ready >= options.batch_items_max {
             Some(Mono::default())
         } else {
-            let patience: Duration = options.batch_linger_max;
-            Some((self.last + options.batch_linger).min(self.first + patience))
+            let latest = self.first + options.batch_linger_max;
+            let quiet = self.last + options.batch_linger;
+            Some(if more_to_come { latest } else { quiet.min(latest) })
         }
     }
 

@@ -36,6 +36,11 @@ pub enum Input {
         /// The records.
         commands: Vec<CommandRead>,
     },
+    /// All that is in the lane's partition was read: nothing more waits there.
+    CaughtUp {
+        /// The lane.
+        partition: Partition,
+    },
     /// A partition is to be given up. Answered by [`super::Effect::Release`].
     Revoked {
         /// The lane.

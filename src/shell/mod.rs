@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod kafka;
+pub mod telemetry;
 
 pub use clock::Clock;
 pub use stats::{Count, Stats};

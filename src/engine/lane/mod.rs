@@ -43,6 +43,8 @@ pub(crate) struct Lane {
     pub(crate) restore: Restore,
     /// Who holds which device, as far as this lane made it so.
     pub(crate) memory: Memory,
+    /// Whether more commands are known to wait in the partition.
+    pub(crate) is_behind: bool,
 }
 
 impl Lane {
@@ -55,6 +57,7 @@ impl Lane {
             resolved: BTreeSet::new(),
             restore: Restore::default(),
             memory: Memory::default(),
+            is_behind: true,
         }
     }
 }

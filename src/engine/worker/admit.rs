@@ -50,6 +50,9 @@ impl Worker {
                 }
             }
         }
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.is_behind = true;
+        }
         self.complete_restored(now, partition);
     }
 

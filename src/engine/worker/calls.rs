@@ -8,6 +8,7 @@ use uuid::{Builder, Uuid};
 
 use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
+use crate::engine::batcher::Batcher;
 use crate::engine::slots::{SlotRef, Stage};
 use crate::engine::{CallNumber, Effect, Mono, Now, Submit};
 use crate::model::{Action, BatchId, Partition};
@@ -51,11 +52,12 @@ impl Worker {
 
     fn next_call_of(&mut self, now: Now, account: AccountIx) -> Option<Mono> {
         let waits = self.has_lookup(account) || self.may_resend(account);
+        let more_to_come = self.more_to_come(account);
         let options = &self.options;
         let state = &mut self.accounts[usize::from(account.0)];
         let waits = waits || !state.polls.is_empty();
         let has_room = state.batches < options.operations_max;
-        let dues = state.batchers.iter().filter_map(|batcher| batcher.due(options));
+        let dues = state.batchers.iter().filter_map(|batcher| batcher.due(options, more_to_come));
         let due = if waits { Some(now.mono) } else { dues.min().filter(|_| has_room) };
         due.map(|due| due.max(state.next_grant(now.mono)))
     }
@@ -106,11 +108,22 @@ impl Worker {
         if state.batches >= self.options.operations_max {
             return None;
         }
-        let dues = Action::ALL.iter().zip(&state.batchers);
-        dues.filter_map(|(action, batcher)| Some((batcher.due(&self.options)?, *action)))
+        let more_to_come = self.more_to_come(account);
+        let due = |batcher: &Batcher| batcher.due(&self.options, more_to_come);
+        let batchers = Action::ALL.iter().zip(&state.batchers);
+        batchers
+            .filter_map(|(action, batcher)| Some((due(batcher)?, *action)))
             .filter(|(due, _)| *due <= now)
             .min()
             .map(|(_, action)| action)
+    }
+
+    /// Whether commands are known to be on their way to the batchers: unread in a partition, or
+    /// being looked up, since each lookup lets one or two of them go.
+    fn more_to_come(&self, account: AccountIx) -> bool {
+        let state = &self.accounts[usize::from(account.0)];
+        let is_behind = || self.lanes.values().any(|lane| lane.is_behind) && !self.paused;
+        state.lookups_running > 0 || !state.lookups.is_empty() || is_behind()
     }
 
     fn close_batch(&mut self, now: Now, account: AccountIx, action: Action) {

@@ -107,6 +107,11 @@ impl Worker {
             Input::CommandsRead { partition, epoch, commands } => {
                 self.on_commands_read(now, (partition, epoch), commands);
             }
+            Input::CaughtUp { partition } => {
+                if let Some(lane) = self.lanes.get_mut(&partition) {
+                    lane.is_behind = false;
+                }
+            }
             Input::Revoked { partition } => self.on_revoked(now, partition),
             Input::Lost { partition } => self.on_lost(now, partition),
             Input::Committed { transaction } => self.on_committed(now, transaction),

@@ -197,7 +197,9 @@ impl Session {
                 }
             }
             ConsumerEvent::Records(records) => self.on_records(&records),
-            ConsumerEvent::CaughtUp(_) => {}
+            ConsumerEvent::CaughtUp(TopicPartition { partition, .. }) => {
+                self.feed(Input::CaughtUp { partition: Partition(partition) });
+            }
             ConsumerEvent::Error { fatal: true, text } => self.ended = Some(Ended::Broken(text)),
             ConsumerEvent::Error { fatal: false, text } => {
                 tracing::warn!(text, "the consumer of the commands topic reports an error");

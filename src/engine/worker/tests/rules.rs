@@ -236,3 +236,32 @@ fn a_drain_ends_at_once_and_the_next_owner_goes_on_polling() {
     assert_eq!(world.submits[0].1, Action::Claim);
     world.assert_settled();
 }
+
+#[test]
+fn while_more_is_known_to_wait_a_batch_is_not_closed_early() {
+    let mut world = world(Options { batch_items_max: 10, ..options() });
+    let read = |world: &mut World, devices: std::ops::Range<u64>| {
+        let commands = devices
+            .map(|device| {
+                let command = sale(device, "7", "o1");
+                crate::engine::CommandRead {
+                    offset: Offset(i64::try_from(device).unwrap()),
+                    content: crate::engine::CommandContent::Command {
+                        facts: command.facts().unwrap(),
+                        account: Some(0),
+                        packed: crate::model::PackedCommand::pack(&command),
+                    },
+                }
+            })
+            .collect();
+        let (partition, epoch) = (Partition(0), crate::model::Epoch(1));
+        world.worker.handle(world.at(), Input::CommandsRead { partition, epoch, commands });
+    };
+    read(&mut world, 0..6);
+    // A hiccup of the broker, longer than the linger: the partition has more, so nothing goes out.
+    world.now = world.now + Duration::from_millis(500);
+    world.worker.handle(world.at(), Input::TimePassed);
+    assert!(world.worker.next_effect().is_none());
+    read(&mut world, 6..10);
+    assert!(matches!(world.worker.next_effect(), Some(Effect::Commit(_))), "full, so it goes");
+}

@@ -191,6 +191,7 @@ impl World {
             if !commands.is_empty() {
                 self.feed(Input::CommandsRead { partition, epoch, commands });
             }
+            self.feed(Input::CaughtUp { partition });
         }
     }
 

@@ -1,0 +1,383 @@
+//! What holds between keys, and the way from settings to [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::convert::config;
+use super::decode::{Decoded, missing};
+use super::mistakes::{Mistake, Mistakes, Origin};
+use super::owned_properties::owner;
+use super::settings::{AccountSettings, AuthKind, Settings};
+use super::validated::Config;
+use super::values::Span;
+
+/// Checks what holds between keys. `whole` is false if the file could not be read in full: then
+/// nothing is called missing.
+pub(super) fn check(
+    settings: &Settings,
+    decoded: Decoded,
+    whole: bool,
+) -> Result<Config, Mistakes> {
+    let mut checker = Checker { settings, decoded, whole };
+    checker.kafka();
+    checker.properties();
+    checker.topics();
+    checker.endpoint();
+    checker.accounts();
+    checker.default_account();
+    checker.orders_of_size();
+    checker.grace();
+    checker.log_level();
+    let Decoded { written, mistakes, .. } = checker.decoded;
+    Mistakes::none_of(mistakes)?;
+    let leaf = |shown: &str| shown != "a table" && shown != "a list";
+    let lines = written.iter().filter(|(_, written)| leaf(&written.shown));
+    let explained = lines.map(|(key, w)| format!("{key} = {} ({})", w.shown, w.origin)).collect();
+    Ok(config(settings, explained))
+}
+
+struct Checker<'a> {
+    settings: &'a Settings,
+    decoded: Decoded,
+    whole: bool,
+}
+
+impl Checker<'_> {
+    /// Notes a mistake at `key`, unless it or one of `others` already has one: then their values
+    /// here are not what was meant.
+    fn note(&mut self, key: &str, others: &[&str], shown: &dyn ToString, problem: String) {
+        let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|r| r.starts_with('.'));
+        let bad = |key: &str| {
+            self.decoded.bad.iter().any(|bad| bad == key || inside(bad, key) || inside(key, bad))
+        };
+        if bad(key) || others.iter().any(|other| bad(other)) {
+            return;
+        }
+        let written = self.decoded.written.get(key);
+        let value = written.map_or_else(|| shown.to_string(), |written| written.shown.clone());
+        let origin = written.map_or(Origin::Default, |written| written.origin.clone());
+        self.decoded.mistakes.push(Mistake {
+            key: key.to_owned(),
+            value: Some(value),
+            origin: Some(origin),
+            problem,
+        });
+    }
+
+    fn note_missing(&mut self, key: &str, expected: &str) {
+        if self.whole && !self.decoded.bad.iter().any(|bad| bad == key || key.starts_with(bad)) {
+            self.decoded.mistakes.push(Mistake {
+                key: key.to_owned(),
+                value: None,
+                origin: None,
+                problem: missing(expected),
+            });
+        }
+    }
+
+    fn at_least(&mut self, key: &str, value: Span, other: &str, least: Span) {
+        if value < least {
+            let problem = format!("expected at least `{other}`, which is {least}");
+            self.note(key, &[other], &value, problem);
+        }
+    }
+
+    fn shorter(&mut self, key: &str, value: Span, other: &str, bound: Span) {
+        if value >= bound {
+            let problem = format!("expected less than `{other}`, which is {bound}");
+            self.note(key, &[other], &value, problem);
+        }
+    }
+
+    fn kafka(&mut self) {
+        let kafka = &self.settings.kafka;
+        let key = "kafka.bootstrap_servers";
+        match &kafka.bootstrap_servers {
+            None => self.note_missing(key, "host:port, several separated by commas"),
+            Some(servers) => {
+                if let Some(bad) = servers.split(',').map(str::trim).find(|s| !is_host_port(s)) {
+                    let problem = if bad.is_empty() {
+                        "expected host:port between commas, found nothing".to_owned()
+                    } else {
+                        "expected host:port, several separated by commas".to_owned()
+                    };
+                    self.note(key, &[], &"", problem);
+                }
+            }
+        }
+        let (poll, transaction) = (kafka.max_poll_interval, kafka.transaction_timeout);
+        self.shorter("kafka.transaction_timeout", transaction, "kafka.max_poll_interval", poll);
+        let commit = kafka.commit_timeout;
+        self.shorter("kafka.commit_timeout", commit, "kafka.transaction_timeout", transaction);
+        self.at_least(
+            "kafka.max_poll_interval",
+            poll,
+            "kafka.session_timeout",
+            kafka.session_timeout,
+        );
+        let (batch, operation) = (&self.settings.batch, &self.settings.operation);
+        self.at_least("batch.linger_max", batch.linger_max, "batch.linger", batch.linger);
+        self.at_least(
+            "operation.poll_delay_max",
+            operation.poll_delay_max,
+            "operation.poll_delay_min",
+            operation.poll_delay_min,
+        );
+        let (retry, api) = (&self.settings.retry, &self.settings.api);
+        self.at_least(
+            "retry.backoff_max",
+            retry.backoff_max,
+            "retry.backoff_min",
+            retry.backoff_min,
+        );
+        self.at_least(
+            "api.request_timeout",
+            api.request_timeout,
+            "api.connect_timeout",
+            api.connect_timeout,
+        );
+    }
+
+    fn properties(&mut self) {
+        for name in self.settings.kafka.properties.keys() {
+            if let Some(instead) = owner(name) {
+                let key = format!("kafka.properties.{name}");
+                self.note(&key, &[], &"", instead.to_owned());
+            }
+        }
+    }
+
+    fn topics(&mut self) {
+        let topics = &self.settings.topics;
+        if self.settings.intake.enabled && topics.orders.is_empty() {
+            let expected = "the topics of order events, or `intake.enabled` = false";
+            if self.decoded.written.contains_key("topics.orders") {
+                self.note("topics.orders", &[], &"", format!("empty list: expected {expected}"));
+            } else {
+                self.note_missing("topics.orders", expected);
+            }
+        }
+        let single = [
+            ("topics.commands", &topics.commands),
+            ("topics.ledger", &topics.ledger),
+            ("topics.outcomes", &topics.outcomes),
+            ("topics.dead_letters", &topics.dead_letters),
+        ];
+        let single = single.map(|(key, name)| (key.to_owned(), name));
+        let orders = topics.orders.iter().enumerate();
+        let orders = orders.map(|(index, name)| (format!("topics.orders.{index}"), name));
+        let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+        for (key, name) in single.into_iter().chain(orders) {
+            if !is_topic(name) {
+                let problem = "expected a topic name: 1 to 249 letters, digits, `.`, `_` or `-`";
+                self.note(&key, &[], &format!("{name:?}"), problem.to_owned());
+            } else if let Some(first) = seen.get(name.as_str()).cloned() {
+                let problem = format!("expected a topic of its own, but `{first}` is the same");
+                self.note(&key, &[&first], &format!("{name:?}"), problem);
+            } else {
+                seen.insert(name, key);
+            }
+        }
+    }
+
+    fn endpoint(&mut self) {
+        let api = &self.settings.api;
+        match Endpoint::parse(&api.endpoint) {
+            Err(problem) => self.note("api.endpoint", &[], &"", problem.to_owned()),
+            Ok(endpoint) if endpoint.plain => {
+                for (index, account) in self.settings.accounts.iter().enumerate() {
+                    if account.auth.kind != AuthKind::None {
+                        let key = format!("accounts.{index}.auth.kind");
+                        let problem = "expected `none`, since `api.endpoint` is plain http: \
+                                       a token must not go over it";
+                        self.note(&key, &["api.endpoint"], &auth_word(account), problem.to_owned());
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
+        if let Some(file) = &api.ca_file {
+            self.path("api.ca_file", file);
+        }
+    }
+
+    /// A path, and not what the file should hold.
+    fn path(&mut self, key: &str, path: &Path) {
+        let text = path.to_string_lossy();
+        if text.is_empty() || text.contains(['\n', '{']) || text.contains("-----BEGIN") {
+            self.note(key, &[], &"", "expected the path of a file, not its content".to_owned());
+        }
+    }
+
+    fn accounts(&mut self) {
+        let accounts = &self.settings.accounts;
+        if accounts.is_empty() {
+            let expected = "at least one [[accounts]] with `name` and `partner_id`";
+            if self.decoded.written.contains_key("accounts") {
+                self.note("accounts", &[], &"", format!("empty list: expected {expected}"));
+            } else {
+                self.note_missing("accounts", expected);
+            }
+        }
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut partners: BTreeMap<i64, usize> = BTreeMap::new();
+        for (index, account) in accounts.iter().enumerate() {
+            let key = |name: &str| format!("accounts.{index}.{name}");
+            if let Some(first) = names.get(account.name.as_str()) {
+                let problem = format!("expected a name of its own, but account {first} has it too");
+                self.note(&key("name"), &[&format!("accounts.{first}.name")], &"", problem);
+            }
+            if let Some(first) = partners.get(&account.partner_id) {
+                let problem = format!(
+                    "expected a partner of its own, but account {first} is the same: the two \
+                     would overrun one quota"
+                );
+                let other = format!("accounts.{first}.partner_id");
+                self.note(&key("partner_id"), &[&other], &"", problem);
+            }
+            names.entry(&account.name).or_insert(index);
+            partners.entry(account.partner_id).or_insert(index);
+            self.auth(index, account);
+        }
+    }
+
+    fn auth(&mut self, index: usize, account: &AccountSettings) {
+        let (file, kind) =
+            (format!("accounts.{index}.auth.file"), format!("accounts.{index}.auth.kind"));
+        match (account.auth.kind, &account.auth.file) {
+            (AuthKind::ServiceAccountKey, Some(path)) => self.path(&file, path),
+            (AuthKind::ServiceAccountKey, None) => {
+                let problem = format!("`{file}` is missing: expected the path of the key file");
+                self.note(&kind, &[&file], &auth_word(account), problem);
+            }
+            (_, Some(_)) => {
+                let problem = "expected only with `kind` = \"service_account_key\"";
+                self.note(&file, &[&kind], &"", problem.to_owned());
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn default_account(&mut self) {
+        let names = self.settings.accounts.iter().map(|account| account.name.as_str());
+        let names: Vec<_> = names.collect();
+        let known = format!("one of {}", names.join(", "));
+        match &self.settings.default_account {
+            Some(name) if !names.is_empty() && !names.contains(&name.as_str()) => {
+                let problem = format!("expected the name of an account, {known}");
+                self.note("default_account", &["accounts"], &"", problem);
+            }
+            None if names.len() > 1 && !self.decoded.bad.iter().any(|b| b.ends_with(".name")) => {
+                self.note_missing("default_account", &format!("{known}, as there are several"));
+            }
+            _ => {}
+        }
+    }
+
+    fn orders_of_size(&mut self) {
+        let (limits, batch) = (&self.settings.limits, &self.settings.batch);
+        if limits.commands_max < batch.items_max {
+            let problem =
+                format!("expected at least `batch.items_max`, which is {}", batch.items_max);
+            self.note("limits.commands_max", &["batch.items_max"], &limits.commands_max, problem);
+        }
+        if limits.command_memory.0 < limits.order_bytes_max.0 {
+            let problem = format!(
+                "expected at least `limits.order_bytes_max`, which is {}",
+                limits.order_bytes_max
+            );
+            let others = ["limits.order_bytes_max"];
+            self.note("limits.command_memory", &others, &limits.command_memory, problem);
+        }
+    }
+
+    fn grace(&mut self) {
+        let (retry, api) = (&self.settings.retry, &self.settings.api);
+        let least = Span(retry.lease.0 + api.request_timeout.0);
+        // Google's API is neither on this machine nor reached in plain http.
+        let sandbox = Endpoint::parse(&api.endpoint).is_ok_and(|e| e.local || e.plain);
+        if let Some(grace) = retry.ambiguous_grace
+            && grace < least
+            && !sandbox
+        {
+            let problem = format!(
+                "expected at least {least} (`retry.lease` + `api.request_timeout`): sooner, a call \
+                 whose reply was lost may still be on its way and would be made twice"
+            );
+            let others = ["retry.lease", "api.request_timeout", "api.endpoint"];
+            self.note("retry.ambiguous_grace", &others, &grace, problem);
+        }
+    }
+
+    fn log_level(&mut self) {
+        let level = &self.settings.log.level;
+        // A word alone would name a target, and silence everything else: it is a level misspelt.
+        let is_level = |word: &str| {
+            ["off", "error", "warn", "info", "debug", "trace"]
+                .iter()
+                .any(|level| level.eq_ignore_ascii_case(word))
+        };
+        let mut directives = level.split(',').map(str::trim);
+        let misspelt = directives.any(|word| !is_level(word) && !word.contains(['=', '[', '}']));
+        if misspelt || tracing_subscriber::EnvFilter::builder().parse(level).is_err() {
+            let problem = "expected error, warn, info, debug, trace, or directives such as \
+                           info,zerotouch_worker::engine=debug";
+            self.note("log.level", &[], &"", problem.to_owned());
+        }
+    }
+}
+
+fn auth_word(account: &AccountSettings) -> &'static str {
+    match account.auth.kind {
+        AuthKind::ServiceAccountKey => "\"service_account_key\"",
+        AuthKind::ApplicationDefault => "\"application_default\"",
+        AuthKind::MetadataServer => "\"metadata_server\"",
+        AuthKind::None => "\"none\"",
+    }
+}
+
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let host_right = bracketed || (!host.is_empty() && host.chars().all(plain));
+    host_right && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_topic(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=249).contains(&name.len()) && name.chars().all(plain) && name != "." && name != ".."
+}
+
+/// What is to be known of a base URL here; the HTTP client parses it again.
+struct Endpoint {
+    plain: bool,
+    local: bool,
+}
+
+impl Endpoint {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (plain, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (false, rest),
+            Some(("http", rest)) => (true, rest),
+            _ => return Err("expected a URL such as https://host or http://host:port"),
+        };
+        if rest.contains('@') {
+            return Err("expected a URL without user name and password");
+        }
+        if rest.contains(['?', '#']) {
+            return Err("expected a URL without query and fragment");
+        }
+        let host_port = rest.split('/').next().unwrap_or_default();
+        let with_port =
+            if is_host_port(host_port) { host_port.to_owned() } else { format!("{host_port}:443") };
+        if !is_host_port(&with_port) {
+            return Err("expected a URL such as https://host or http://host:port");
+        }
+        let host = with_port.rsplit_once(':').map_or("", |(host, _)| host);
+        let loopback = host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+        let local = host == "localhost" || host == "[::1]" || loopback;
+        Ok(Self { plain, local })
+    }
+}

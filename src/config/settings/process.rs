@@ -1,0 +1,72 @@
+//! How the process runs: `[intake]`, `[shutdown]`, `[log]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{millis, seconds};
+use crate::config::values::Span;
+
+/// `[intake]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct IntakeSettings {
+    /// Whether this worker reads order events; false for one that only works off commands.
+    pub enabled: bool,
+    /// Order events in one transaction at most.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub records_max: u32,
+    /// A transaction that is not full goes out after this long.
+    #[schemars(extend("x-min" = "0s", "x-max" = "5s"))]
+    pub linger: Span,
+}
+
+impl Default for IntakeSettings {
+    fn default() -> Self {
+        Self { enabled: true, records_max: 500, linger: millis(20) }
+    }
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ShutdownSettings {
+    /// How long the worker may take to finish or hand over after a signal. Keep it below the pod's
+    /// `terminationGracePeriodSeconds`.
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
+    pub grace: Span,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { grace: seconds(25) }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogSettings {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives of
+    /// tracing-subscriber's `EnvFilter` such as `info,zerotouch_worker::engine=debug`.
+    #[schemars(length(min = 1, max = 1_000))]
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), level: "info".to_owned() }
+    }
+}

@@ -1,0 +1,167 @@
+//! The configuration as the rest of the program sees it: checked, and without text to parse.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::settings::{GroupProtocol, LogFormat};
+use crate::engine::Options;
+
+/// A configuration without mistakes. Printing it shows no secrets.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The Kafka cluster.
+    pub kafka: KafkaConfig,
+    /// Topic names.
+    pub topics: TopicsConfig,
+    /// The reseller API.
+    pub api: ApiConfig,
+    /// The accounts, in the order of `engine.accounts`; at least one, names are unique.
+    pub accounts: Vec<AccountConfig>,
+    /// The account of order events that name none.
+    pub default_account: Arc<str>,
+    /// Options of the engine. `partitions_total` and `seed` are the shell's to fill in.
+    pub engine: Options,
+    /// The stage that reads order events.
+    pub intake: IntakeConfig,
+    /// How long ending may take.
+    pub shutdown_grace: Duration,
+    /// Logs.
+    pub log: LogConfig,
+    /// What was set, one line for each key, with where it was set: `batch.items_max = 500
+    /// (worker.toml:12)`. What is not listed has its default. Shows no secrets.
+    pub explained: Vec<String>,
+}
+
+/// The Kafka cluster and the membership in a group.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// Consumer group.
+    pub group_id: String,
+    /// The client's name at the brokers.
+    pub client_id: String,
+    /// Static membership.
+    pub group_instance_id: Option<String>,
+    /// Rebalance protocol.
+    pub group_protocol: GroupProtocol,
+    /// Further librdkafka properties; none that this worker sets itself.
+    pub properties: BTreeMap<String, SecretString>,
+    /// Silence after which a member is out (classic protocol).
+    pub session_timeout: Duration,
+    /// Longest time between two reads.
+    pub max_poll_interval: Duration,
+    /// Longest open transaction; shorter than `max_poll_interval`.
+    pub transaction_timeout: Duration,
+    /// Longest commit; shorter than `transaction_timeout`.
+    pub commit_timeout: Duration,
+    /// Bytes fetched ahead, for each consumer.
+    pub fetch_memory: usize,
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names of properties only: their values may be secret.
+        let properties: Vec<_> = self.properties.keys().collect();
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("group_id", &self.group_id)
+            .field("client_id", &self.client_id)
+            .field("group_instance_id", &self.group_instance_id)
+            .field("group_protocol", &self.group_protocol)
+            .field("properties", &properties)
+            .field("session_timeout", &self.session_timeout)
+            .field("max_poll_interval", &self.max_poll_interval)
+            .field("transaction_timeout", &self.transaction_timeout)
+            .field("commit_timeout", &self.commit_timeout)
+            .field("fetch_memory", &self.fetch_memory)
+            .finish()
+    }
+}
+
+/// Topic names, all different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsConfig {
+    /// Order events; not empty if intake is enabled.
+    pub orders: Vec<String>,
+    /// Commands.
+    pub commands: String,
+    /// Ledger.
+    pub ledger: String,
+    /// Outcomes.
+    pub outcomes: String,
+    /// Dead letters.
+    pub dead_letters: String,
+    /// Partitions of topics to create.
+    pub partitions: u32,
+    /// Copies of topics to create.
+    pub replication_factor: u16,
+}
+
+/// The reseller API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Base URL without a slash at the end.
+    pub endpoint: String,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for a whole reply.
+    pub request_timeout: Duration,
+    /// Bytes of one reply at most.
+    pub response_bytes_max: usize,
+    /// Certificates to trust beside the usual ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where access tokens come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthConfig {
+    /// A service account's key file.
+    ServiceAccountKey(PathBuf),
+    /// Application default credentials.
+    ApplicationDefault,
+    /// The metadata server.
+    MetadataServer,
+    /// No tokens.
+    None,
+}
+
+/// What calls for an account need; its quota is in [`Config::engine`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// The name that order events use.
+    pub name: Arc<str>,
+    /// The partner id, a positive number.
+    pub partner_id: Arc<str>,
+    /// Where access tokens come from.
+    pub auth: AuthConfig,
+}
+
+/// The stage that reads order events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntakeConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Order events in one transaction at most.
+    pub records_max: usize,
+    /// Wait before a transaction that is not full goes out.
+    pub linger: Duration,
+    /// Devices in one order event at most.
+    pub order_devices_max: usize,
+    /// Bytes of one order event at most.
+    pub order_bytes_max: usize,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Directives of `EnvFilter`.
+    pub level: String,
+}
