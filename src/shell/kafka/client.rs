@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 /// How members of a consumer group agree on who reads what.
@@ -39,9 +39,11 @@ pub struct KafkaOptions {
     /// Further librdkafka properties, such as those for TLS and SASL. May hold secrets, so only
     /// names are ever printed.
     pub properties: BTreeMap<String, String>,
-    /// A member that is silent for this long is out of the group (classic protocol only).
+    /// A member that is silent for this long is out of the group (classic protocol only). Four
+    /// fifths of it are what a driver has for releasing revoked partitions: longer than
+    /// `commit_timeout`.
     pub session_timeout: Duration,
-    /// How long a revoked partition may be held back; after that the broker takes it.
+    /// How long the group waits for a member in a rebalance. Not below `session_timeout`.
     pub max_poll_interval: Duration,
     /// The broker aborts a transaction that is open for longer, and a new owner may have to wait
     /// for that long: keep it short.
@@ -318,6 +320,10 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    // The end of a partition comes as an error, and is none.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
 
