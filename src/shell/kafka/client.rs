@@ -223,9 +223,9 @@ fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
     // One answer may not be much larger than what may be queued.
     let fetch = u64::from(options.queued_max_kbytes) * 1024;
     let message = u64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512;
-    default(config, "fetch.message.max.bytes", fetch.min(1 << 20));
-    default(config, "fetch.max.bytes", fetch.max(message));
-    default(config, "fetch.wait.max.ms", 100);
+    default(config, "fetch.message.max.bytes", &fetch.min(1 << 20));
+    default(config, "fetch.max.bytes", &fetch.max(message));
+    default(config, "fetch.wait.max.ms", &100);
 }
 
 fn member(options: &KafkaOptions, config: &mut ClientConfig) {
@@ -240,7 +240,7 @@ fn member(options: &KafkaOptions, config: &mut ClientConfig) {
                 .set("group.protocol", "classic")
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", millis(options.session_timeout));
-            default(config, "heartbeat.interval.ms", beat.as_millis());
+            default(config, "heartbeat.interval.ms", &beat.as_millis());
         }
         // The broker sets strategy, session and heartbeat; librdkafka refuses them here.
         GroupProtocol::Consumer => {
@@ -258,11 +258,11 @@ fn producer(options: &KafkaOptions, id: &str, config: &mut ClientConfig) {
         .set("batch.size", BATCH_BYTES.to_string())
         .set("message.max.bytes", options.record_bytes_max.to_string());
     // A transaction's records are all there before anything waits for them.
-    default(config, "linger.ms", 1);
+    default(config, "linger.ms", &1);
 }
 
 /// Sets what the user has not set.
-fn default(config: &mut ClientConfig, key: &str, value: impl ToString) {
+fn default(config: &mut ClientConfig, key: &str, value: &impl ToString) {
     if config.get(key).is_none() {
         config.set(key, value.to_string());
     }

@@ -10,26 +10,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
-use super::consumer::{Command, Committed, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+use super::consumer::{Command, ConsumerEvent, ConsumerOptions, Mode};
+use super::offsets::{Client, Query, Start, begin, committed};
 use super::rebalance::{
-    GroupMetadata, Held, LostPartitions, Notice, RebalanceContext, assign, list, names, unassign,
+    GroupMetadata, Held, LostPartitions, Notice, assign, list, names, unassign,
 };
 use super::record::RecordBatch;
 
 /// How long one poll waits: a command waits for as long at most.
 const POLL_WAIT: Duration = Duration::from_millis(10);
-/// How long one request blocks the thread; what is not answered by then is asked again after a
-/// poll, so that the group does not think this member dead.
-const REQUEST_WAIT: Duration = Duration::from_millis(250);
-
-type Client = BaseConsumer<RebalanceContext>;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Owned, and not to be read before it is told from where.
@@ -39,18 +34,6 @@ enum Phase {
     Reading { next: i64 },
     /// Revoked or lost, and not yet given up.
     Held,
-}
-
-struct Query {
-    partitions: Vec<TopicPartition>,
-    reply: Box<dyn FnOnce(Committed) + Send>,
-    deadline: Instant,
-}
-
-struct Start {
-    partition: TopicPartition,
-    at: StartAt,
-    deadline: Instant,
 }
 
 /// A member of the group, on its thread.
@@ -402,42 +385,4 @@ impl Drop for Member {
             self.report(answer, "a rebalance could not be answered while closing");
         }
     }
-}
-
-/// The stable committed offsets: the client reads committed, so an offset that an open
-/// transaction may change is answered as an error, and asked for again.
-fn committed(
-    client: &Client,
-    partitions: &[TopicPartition],
-) -> KafkaResult<Vec<(TopicPartition, Option<i64>)>> {
-    let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
-    let mut offsets = Vec::with_capacity(partitions.len());
-    for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
-        element.error()?;
-        offsets.push((
-            name,
-            match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            },
-        ));
-    }
-    Ok(offsets)
-}
-
-/// Goes to where reading starts, and tells the lowest offset that may come.
-fn begin(client: &Client, start: &Start) -> KafkaResult<i64> {
-    let name = std::slice::from_ref(&start.partition);
-    let offset = match start.at {
-        StartAt::Offset(offset) => Some(offset),
-        StartAt::Committed => committed(client, name)?.pop().and_then(|(_, offset)| offset),
-    };
-    let mut partitions = list(name);
-    partitions.set_all_offsets(offset.map_or(Offset::Beginning, Offset::Offset))?;
-    let answer = client.seek_partitions(partitions, REQUEST_WAIT)?;
-    for element in answer.elements() {
-        element.error()?;
-    }
-    client.resume(&list(name))?;
-    Ok(offset.unwrap_or(0))
 }
