@@ -223,6 +223,7 @@ async fn start_worker(
         },
         limits: Default::default(),
         records_max: 1_000,
+        linger: Duration::from_millis(20),
         backlog_bytes_max: 8 << 20,
         stats: Arc::clone(stats),
     };
