@@ -16,4 +16,6 @@ mod process;
 mod sandbox;
 mod world;
 
+mod bad_input;
+mod batches;
 mod orders;
