@@ -304,6 +304,14 @@ impl World {
         self.dead_letters.extend(rest);
     }
 
+    /// Waits until the partitions of the commands topic are shared so, in ascending order.
+    pub(crate) fn wait_for_shares(&mut self, shares: &[i32]) {
+        let group = self.group("dispatch");
+        wait_for(&format!("lanes shared as {shares:?}"), SOON, || {
+            (self.client.members(&group) == shares).then_some(())
+        });
+    }
+
     /// The outcomes of one line of one event.
     pub(crate) fn outcomes_of(&self, event: &str, line: &str) -> Vec<&Outcome> {
         let of =
