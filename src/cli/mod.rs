@@ -1,17 +1,26 @@
 //! Subcommands and exit codes. The only place that prints to standard output.
 
+mod worker;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::{self, ConfigArgs};
 use crate::demo::{self, DemoArgs, SummaryForm};
 use crate::sandbox::{self, SandboxArgs};
+use crate::shell::telemetry::logs;
 use crate::wire::schema;
+
+/// The configuration has mistakes (`EX_USAGE`).
+const EXIT_CONFIGURATION: u8 = 64;
+/// Ended before all was finished: nothing is lost, the next start recovers (`EX_TEMPFAIL`).
+const EXIT_CUT_SHORT: u8 = 75;
 
 /// Kafka worker for Android zero-touch enrollment: order events in, devices claimed, one outcome
 /// per device out.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,31 +28,56 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Work until a signal: read order events, make the calls, publish outcomes
+    Run(ConfigArgs),
+    /// Say everything that is wrong with the configuration, without running
+    CheckConfig {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Also try the brokers, the topics, and each account's credentials
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Make the worker's topics
+    Topics {
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
     /// Run everything at once on an embedded broker: nothing else is needed
     Demo(DemoArgs),
     /// Serve a double of the reseller API for staging and tests
     Sandbox(Box<SandboxArgs>),
-    /// Print the JSON Schema of a record, or the names of all
+    /// Print the JSON Schema of a record or of the configuration, or the names of all
     Schema {
         /// Which; all names are printed if none is given
         name: Option<String>,
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum TopicsCommand {
+    /// Make those that are missing, with the right settings; change none that exist
+    Create(ConfigArgs),
+}
+
 /// The process's life.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command {
+    match Cli::parse().command {
+        Command::Run(args) => worker::run(&args),
+        Command::CheckConfig { config, connect } => worker::check_config(&config, connect),
+        Command::Topics { command: TopicsCommand::Create(args) } => worker::create_topics(&args),
         Command::Schema { name } => schema(name.as_deref()),
         Command::Demo(args) => demo(args),
         Command::Sandbox(args) => sandbox(*args),
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stdout)]
 fn demo(args: DemoArgs) -> ExitCode {
-    logs("warn");
+    if let Err(code) = start_logs("warn") {
+        return code;
+    }
     let form = args.summary;
     match runtime().and_then(|runtime| runtime.block_on(demo::run(args))) {
         Ok((summary, held)) => {
@@ -53,42 +87,39 @@ fn demo(args: DemoArgs) -> ExitCode {
             }
             if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(error) => {
-            eprintln!("the demo did not come to its end: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed("the demo did not come to its end", &error),
     }
 }
 
-#[allow(clippy::print_stderr)]
 fn sandbox(args: SandboxArgs) -> ExitCode {
-    logs("info");
+    if let Err(code) = start_logs("info") {
+        return code;
+    }
     let run = |runtime: tokio::runtime::Runtime| Ok(runtime.block_on(sandbox::run(args))?);
     match runtime().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the sandbox did not start: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed("the sandbox did not start", &error),
     }
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn schema(name: Option<&str>) -> ExitCode {
+    const CONFIG: &str = "config";
+    let names = || schema::names().iter().copied().chain([CONFIG]);
     let Some(name) = name else {
-        for name in schema::names() {
-            println!("{name}");
-        }
+        names().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     };
-    match schema::schema(name) {
+    let text = if name == CONFIG { Some(config::schema()) } else { schema::schema(name) };
+    match text {
         Some(text) => {
-            println!("{text}");
+            println!("{}", text.trim_end());
             ExitCode::SUCCESS
         }
         None => {
-            eprintln!("there is no schema {name:?}; there are: {}", schema::names().join(", "));
-            ExitCode::FAILURE
+            let names: Vec<&str> = names().collect();
+            eprintln!("there is no schema {name:?}; there are: {}", names.join(", "));
+            ExitCode::from(EXIT_CONFIGURATION)
         }
     }
 }
@@ -97,8 +128,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-fn logs(default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+/// Logs of the commands that have no configuration; `RUST_LOG` decides what is shown.
+fn start_logs(default: &str) -> Result<(), ExitCode> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
+    match logs::init(config::LogFormat::Text, &filter) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed("the logs cannot be set up", &error.into())),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn failed(what: &str, error: &anyhow::Error) -> ExitCode {
+    eprintln!("{what}: {error:#}");
+    ExitCode::FAILURE
 }

@@ -43,6 +43,8 @@ pub use args::{DemoArgs, SummaryForm};
 const ACCOUNT: &str = "demo";
 const PARTNER: &str = "11110000";
 const OPERATION_TIME: Duration = Duration::from_secs(2);
+/// How long the stream is spread out, so that returns meet claims that are made already.
+const STREAM_TIME: Duration = Duration::from_secs(12);
 /// Without any outcome for this long, something is wrong.
 const PATIENCE: Duration = Duration::from_secs(180);
 const TICK: Duration = Duration::from_millis(100);
@@ -111,10 +113,15 @@ async fn stream(
 ) -> Result<Places> {
     let written = Arc::new(Written::default());
     let items = items(args);
+    let pace =
+        (!args.full_load).then(|| (args.devices as f64 / STREAM_TIME.as_secs_f64()).max(50.0));
     let mut writing = tokio::task::spawn_blocking({
         let (written, stats) = (Arc::clone(&written), Arc::clone(stats));
         let (kafka, topic) = (ready.kafka.clone(), Arc::clone(&ready.topics.orders[0]));
-        move || orders::write(&kafka.bootstrap_servers, &topic, items, &stats, &written)
+        move || {
+            let target = (&*kafka.bootstrap_servers, &*topic);
+            orders::write(target, items, pace, &stats, &written)
+        }
     });
     let mut progress = Progress::detect();
     let mut places = None;
@@ -223,6 +230,7 @@ async fn start_worker(
         },
         limits: Default::default(),
         records_max: 1_000,
+        linger: Duration::from_millis(20),
         backlog_bytes_max: 8 << 20,
         stats: Arc::clone(stats),
     };

@@ -1,7 +1,7 @@
 //! Writes the stream of orders, no faster than the worker reads it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rdkafka::ClientContext;
@@ -21,14 +21,16 @@ const AHEAD_MAX: u64 = 2_000;
 const WAIT: Duration = Duration::from_millis(10);
 const FLUSH: Duration = Duration::from_secs(30);
 
-/// Writes all items; blocks until the broker has them. Counts devices in `written`.
+/// Writes all items; blocks until the broker has them. Counts devices in `written`, and writes no
+/// more than `lines_per_second` of them if told so.
 pub(super) fn write(
-    servers: &str,
-    topic: &str,
+    (servers, topic): (&str, &str),
     items: impl Iterator<Item = Item>,
+    lines_per_second: Option<f64>,
     stats: &Stats,
     written: &Written,
 ) -> Result<Places> {
+    let began = Instant::now();
     let producer: BaseProducer<Deliveries> = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("enable.idempotence", "true")
@@ -37,7 +39,8 @@ pub(super) fn write(
         .context("making the producer of the orders")?;
     let mut count = 0;
     for item in items {
-        while count >= stats.orders.get() + AHEAD_MAX {
+        let due = lines_per_second.map_or(0.0, |rate| written.lines.get() as f64 / rate);
+        while count >= stats.orders.get() + AHEAD_MAX || began.elapsed().as_secs_f64() < due {
             producer.poll(WAIT);
             producer.context().check()?;
         }

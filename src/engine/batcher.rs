@@ -48,8 +48,10 @@ impl Batcher {
     }
 
     /// When the next batch may close, the quota permitting; `None` while nothing waits or a
-    /// submit is under way. With `more_to_come` a batch that is not full waits as long as it may.
-    pub(crate) fn due(&self, options: &Options, more_to_come: bool) -> Option<Mono> {
+    /// submit is under way. With `more_to_come` a batch that is not full waits as long as it may;
+    /// else the longer the scarcer the quota is (0 to 1), so that calls are saved before they run
+    /// out.
+    pub(crate) fn due(&self, options: &Options, more_to_come: bool, scarcity: f64) -> Option<Mono> {
         if self.ready == 0 || self.submitting.is_some() {
             None
         } else if self.ready >= options.batch_items_max {
@@ -57,7 +59,8 @@ impl Batcher {
         } else {
             let latest = self.first + options.batch_linger_max;
             let quiet = self.last + options.batch_linger;
-            Some(if more_to_come { latest } else { quiet.min(latest) })
+            let saving = self.first + options.batch_linger_max.mul_f64(scarcity);
+            Some(if more_to_come { latest } else { quiet.max(saving).min(latest) })
         }
     }
 

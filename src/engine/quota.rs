@@ -86,6 +86,12 @@ impl Quota {
         Duration::try_from_secs_f64(1.0 / self.flow()).unwrap_or(Duration::MAX)
     }
 
+    /// The part of the burst that is spent: 0 when calls are plentiful, 1 when none is left.
+    pub(crate) fn scarcity(&mut self, now: Mono) -> f64 {
+        self.fill(now);
+        (1.0 - self.tokens() / self.burst()).clamp(0.0, 1.0)
+    }
+
     /// Tokens at hand, for reports.
     pub(crate) fn tokens(&self) -> f64 {
         self.tokens.min(self.burst())

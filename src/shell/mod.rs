@@ -8,6 +8,8 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod kafka;
+pub mod run;
+mod shutdown;
 pub mod telemetry;
 
 pub use clock::Clock;

@@ -57,6 +57,8 @@ run() {
   "${java[@]}" kafka.Kafka "$dir/server.properties" >&2 </dev/null &
   local broker=$!
   echo "$broker" >"$dir/pid"
+  # A signal to the whole process group must not keep us from cleaning up.
+  trap '' INT TERM HUP
   # Standard input ends when whoever started us is gone, or wants us gone.
   cat >/dev/null || true
   kill -KILL "$broker" 2>/dev/null || true

@@ -1,6 +1,7 @@
 //! An Apache Kafka broker for the tests: one for each test binary, gone when the binary ends.
 
-#![allow(dead_code)]
+// Not every test binary uses all of it.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs::{self, File};
 use std::net::TcpListener;

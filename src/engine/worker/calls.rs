@@ -57,7 +57,9 @@ impl Worker {
         let state = &mut self.accounts[usize::from(account.0)];
         let waits = waits || !state.polls.is_empty();
         let has_room = state.batches < options.operations_max;
-        let dues = state.batchers.iter().filter_map(|batcher| batcher.due(options, more_to_come));
+        let scarcity = state.quota.scarcity(now.mono);
+        let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
+        let dues = state.batchers.iter().filter_map(due);
         let due = if waits { Some(now.mono) } else { dues.min().filter(|_| has_room) };
         due.map(|due| due.max(state.next_grant(now.mono)))
     }
@@ -103,13 +105,14 @@ impl Worker {
     }
 
     /// The action whose batch has been due for longest.
-    fn due_batcher(&self, now: Mono, account: AccountIx) -> Option<Action> {
-        let state = &self.accounts[usize::from(account.0)];
+    fn due_batcher(&mut self, now: Mono, account: AccountIx) -> Option<Action> {
+        let more_to_come = self.more_to_come(account);
+        let state = &mut self.accounts[usize::from(account.0)];
         if state.batches >= self.options.operations_max {
             return None;
         }
-        let more_to_come = self.more_to_come(account);
-        let due = |batcher: &Batcher| batcher.due(&self.options, more_to_come);
+        let scarcity = state.quota.scarcity(now);
+        let due = |batcher: &Batcher| batcher.due(&self.options, more_to_come, scarcity);
         let batchers = Action::ALL.iter().zip(&state.batchers);
         batchers
             .filter_map(|(action, batcher)| Some((due(batcher)?, *action)))

@@ -34,6 +34,8 @@ pub struct Intake {
     pub limits: Limits,
     /// Order events in one transaction at most.
     pub records_max: usize,
+    /// How long a transaction that is not full waits for more.
+    pub linger: Duration,
     /// Bytes read ahead at most; beyond them the order topics pause.
     pub backlog_bytes_max: usize,
     /// The counters.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{DeadLetterReason, Rejection};
@@ -57,6 +58,8 @@ pub(super) struct Session {
     /// Read and not yet in a transaction.
     backlog: VecDeque<(Arc<RecordBatch>, usize)>,
     backlog_bytes: usize,
+    /// When the backlog goes out even if it is small; none while there is none.
+    due: Option<Instant>,
     paused: bool,
     /// In the running transaction.
     running: Vec<Part>,
@@ -111,6 +114,7 @@ impl Session {
             owned: BTreeSet::new(),
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            due: None,
             paused: false,
             running: Vec::new(),
             is_running: false,
@@ -129,23 +133,41 @@ impl Session {
             if drain.is_cancelled() && !self.is_running {
                 return Ended::Drained;
             }
+            let due = self.due.filter(|_| !self.is_running);
+            let lingered = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             let message = tokio::select! {
+                biased;
                 () = drain.cancelled(), if !self.is_running => return Ended::Drained,
-                message = inbox.recv() => message,
+                message = inbox.recv() => Some(message),
+                () = lingered => None,
             };
             let ended = match message {
-                Some(Message::Consumer(event)) => self.on_consumer(event),
-                Some(Message::Committed(result)) => self.on_committed(result).await,
-                None => Some(Ended::Broken("the session's threads are gone".into())),
+                None => None,
+                Some(message) => self.on_message(message).await,
             };
             if let Some(ended) = ended {
                 return ended;
             }
             self.release_closed();
-            if !self.is_running && !drain.is_cancelled() {
+            let is_full = self.backlog.len() >= self.intake.records_max;
+            let is_due = is_full || self.due.is_some_and(|due| due <= Instant::now());
+            if is_due && !self.is_running && !drain.is_cancelled() {
                 self.begin_transaction();
             }
             self.pause_or_resume();
+        }
+    }
+
+    async fn on_message(&mut self, message: Option<Message>) -> Option<Ended> {
+        match message {
+            Some(Message::Consumer(event)) => self.on_consumer(event),
+            Some(Message::Committed(result)) => self.on_committed(result).await,
+            None => Some(Ended::Broken("the session's threads are gone".into())),
         }
     }
 
@@ -170,6 +192,7 @@ impl Session {
                 let records = Arc::new(records);
                 self.backlog_bytes += records.bytes();
                 let places = 0..records.len();
+                self.due.get_or_insert_with(|| Instant::now() + self.intake.linger);
                 self.backlog.extend(places.map(|place| (Arc::clone(&records), place)));
             }
             ConsumerEvent::CaughtUp(_) => {}
@@ -202,6 +225,8 @@ impl Session {
             written += taken.records.len();
             self.running.push(Part { partition, offset, taken, origin: (records, place) });
         }
+        // What is left has waited long enough.
+        self.due = self.due.filter(|_| !self.backlog.is_empty());
         if self.backlog.is_empty() {
             self.backlog_bytes = 0;
         }

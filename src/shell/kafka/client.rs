@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 /// How members of a consumer group agree on who reads what.
@@ -39,9 +39,11 @@ pub struct KafkaOptions {
     /// Further librdkafka properties, such as those for TLS and SASL. May hold secrets, so only
     /// names are ever printed.
     pub properties: BTreeMap<String, String>,
-    /// A member that is silent for this long is out of the group (classic protocol only).
+    /// A member that is silent for this long is out of the group (classic protocol only). Four
+    /// fifths of it are what a driver has for releasing revoked partitions: longer than
+    /// `commit_timeout`.
     pub session_timeout: Duration,
-    /// How long a revoked partition may be held back; after that the broker takes it.
+    /// How long the group waits for a member in a rebalance. Not below `session_timeout`.
     pub max_poll_interval: Duration,
     /// The broker aborts a transaction that is open for longer, and a new owner may have to wait
     /// for that long: keep it short.
@@ -221,9 +223,9 @@ fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
     // One answer may not be much larger than what may be queued.
     let fetch = u64::from(options.queued_max_kbytes) * 1024;
     let message = u64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512;
-    default(config, "fetch.message.max.bytes", fetch.min(1 << 20));
-    default(config, "fetch.max.bytes", fetch.max(message));
-    default(config, "fetch.wait.max.ms", 100);
+    default(config, "fetch.message.max.bytes", &fetch.min(1 << 20));
+    default(config, "fetch.max.bytes", &fetch.max(message));
+    default(config, "fetch.wait.max.ms", &100);
 }
 
 fn member(options: &KafkaOptions, config: &mut ClientConfig) {
@@ -238,7 +240,7 @@ fn member(options: &KafkaOptions, config: &mut ClientConfig) {
                 .set("group.protocol", "classic")
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", millis(options.session_timeout));
-            default(config, "heartbeat.interval.ms", beat.as_millis());
+            default(config, "heartbeat.interval.ms", &beat.as_millis());
         }
         // The broker sets strategy, session and heartbeat; librdkafka refuses them here.
         GroupProtocol::Consumer => {
@@ -256,11 +258,11 @@ fn producer(options: &KafkaOptions, id: &str, config: &mut ClientConfig) {
         .set("batch.size", BATCH_BYTES.to_string())
         .set("message.max.bytes", options.record_bytes_max.to_string());
     // A transaction's records are all there before anything waits for them.
-    default(config, "linger.ms", 1);
+    default(config, "linger.ms", &1);
 }
 
 /// Sets what the user has not set.
-fn default(config: &mut ClientConfig, key: &str, value: impl ToString) {
+fn default(config: &mut ClientConfig, key: &str, value: &impl ToString) {
     if config.get(key).is_none() {
         config.set(key, value.to_string());
     }
@@ -318,6 +320,14 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    // The end of a partition is asked for and no error.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
+    // The end of a partition comes as an error, and is none.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
 

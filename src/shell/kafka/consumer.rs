@@ -69,7 +69,8 @@ pub enum ConsumerEvent {
         group: Arc<GroupMetadata>,
     },
     /// The group wants these partitions back. They are still owned, and held until each of them
-    /// has been released; nothing more is read from them.
+    /// has been released; nothing more is read from them. Release them well before the session
+    /// time-out: a consumer that holds longer cannot know what it still owns, and ends itself.
     Revoked {
         /// The partitions to close and release.
         partitions: Vec<TopicPartition>,
@@ -83,7 +84,8 @@ pub enum ConsumerEvent {
     Records(RecordBatch),
     /// All that is in this partition has been read (for consumers of one topic only).
     CaughtUp(TopicPartition),
-    /// Something went wrong. After a fatal error the consumer reads nothing more: end it.
+    /// Something went wrong. After a fatal error the consumer is of no more use: drop the lanes,
+    /// stop it, and make a new one.
     Error {
         /// Whether the consumer is of no more use.
         fatal: bool,
@@ -129,7 +131,10 @@ impl Consumer {
             .create_with_context(RebalanceContext::default())
             .map_err(|error| refused(CLIENT, &error))?;
         let (commands, inbox) = mpsc::channel();
-        let member = Member::new(client, options, single, commands.clone(), Box::new(sink));
+        // A heartbeat may have been the last thing that the group heard.
+        let silence_max = kafka.session_timeout.min(kafka.max_poll_interval) * 4 / 5;
+        let (sink, own) = (Box::new(sink), commands.clone());
+        let member = Member::new(client, options, silence_max, single, own, sink);
         member.subscribe(topics).map_err(|error| refused(CLIENT, &error))?;
         let thread = thread::Builder::new()
             .name("kafka-consumer".into())

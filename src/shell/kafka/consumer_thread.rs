@@ -1,50 +1,39 @@
 //! The loop of a consumer's thread: commands, polling, rebalance notices, in that order, for ever.
+//!
+//! While a revocation is held back, librdkafka keeps it to itself if the group throws this member
+//! out: it joins again later as a new one, and partitions that somebody else had in between look
+//! as if they had been kept. So a notice that has not been answered within the time in which a
+//! member can be thrown out ends the consumer: everything is lost, and a new one has to be made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
-use super::consumer::{Command, Committed, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+use super::consumer::{Command, ConsumerEvent, ConsumerOptions, Mode};
+use super::offsets::{Client, Query, Start, begin, committed};
 use super::rebalance::{
-    GroupMetadata, Held, LostPartitions, Notice, RebalanceContext, assign, list, names, unassign,
+    GroupMetadata, Held, LostPartitions, Notice, assign, list, names, unassign,
 };
 use super::record::RecordBatch;
 
 /// How long one poll waits: a command waits for as long at most.
 const POLL_WAIT: Duration = Duration::from_millis(10);
-/// How long one request blocks the thread; what is not answered by then is asked again after a
-/// poll, so that the group does not think this member dead.
-const REQUEST_WAIT: Duration = Duration::from_millis(250);
-
-type Client = BaseConsumer<RebalanceContext>;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Owned, and not to be read before it is told from where.
     Gated,
-    /// Being read, or paused by command.
-    Reading,
+    /// Being read, or paused by command. A record below this offset has been handed over
+    /// already: after a pause librdkafka may give the last one again.
+    Reading { next: i64 },
     /// Revoked or lost, and not yet given up.
     Held,
-}
-
-struct Query {
-    partitions: Vec<TopicPartition>,
-    reply: Box<dyn FnOnce(Committed) + Send>,
-    deadline: Instant,
-}
-
-struct Start {
-    partition: TopicPartition,
-    at: StartAt,
-    deadline: Instant,
 }
 
 /// A member of the group, on its thread.
@@ -60,12 +49,19 @@ pub(super) struct Member {
     queries: Vec<Query>,
     starts: Vec<Start>,
     epoch: u64,
+    /// How long the group keeps a member that it does not hear of, less a margin.
+    silence_max: Duration,
+    /// When librdkafka was last asked for events.
+    polled: Instant,
+    /// When there was last no notice to be answered, as far as librdkafka had been asked.
+    settled: Instant,
 }
 
 impl Member {
     pub(super) fn new(
         client: Client,
         options: ConsumerOptions,
+        silence_max: Duration,
         single: Option<Arc<str>>,
         commands: Sender<Command>,
         sink: Box<dyn Fn(ConsumerEvent) + Send>,
@@ -81,6 +77,9 @@ impl Member {
             queries: Vec::new(),
             starts: Vec::new(),
             epoch: 0,
+            silence_max,
+            polled: Instant::now(),
+            settled: Instant::now(),
         }
     }
 
@@ -100,10 +99,47 @@ impl Member {
             self.answer_queries();
             self.begin_starts();
             self.read();
-            while let Some(notice) = self.client.context().next_notice() {
-                self.on_notice(notice);
+            if !self.serve_notices() {
+                break;
             }
         }
+        self.lose_everything();
+        // What is dropped or released from here on is given up with the client.
+        while !matches!(inbox.recv(), Ok(Command::Stop) | Err(_)) {}
+    }
+
+    /// False once it is not certain any more that what was owned still is.
+    fn serve_notices(&mut self) -> bool {
+        while let Some(notice) = self.client.context().next_notice() {
+            let lost = matches!(notice, Notice::Revoke { lost: true, .. });
+            if !lost && self.settled.elapsed() > self.silence_max {
+                return false;
+            }
+            self.on_notice(notice);
+        }
+        if self.held.iter().all(|held| held.lost) {
+            self.settled = self.polled;
+            return true;
+        }
+        self.settled.elapsed() <= self.silence_max
+    }
+
+    fn lose_everything(&mut self) {
+        let mut owned = Vec::new();
+        for (topic, phases) in std::mem::take(&mut self.phases) {
+            owned.extend(
+                phases
+                    .into_keys()
+                    .map(|partition| TopicPartition { topic: Arc::clone(&topic), partition }),
+            );
+        }
+        (self.sink)(ConsumerEvent::Lost(LostPartitions::new(owned, self.commands.clone())));
+        let waited = self.settled.elapsed();
+        let text = format!(
+            "a rebalance was not answered for {waited:?}, so the group may have given everything \
+             to others: make a new consumer"
+        );
+        (self.sink)(ConsumerEvent::Error { fatal: true, text });
     }
 
     fn on_command(&mut self, command: Command) {
@@ -119,7 +155,7 @@ impl Member {
                 self.report(result, "partitions could not be paused");
             }
             Command::Resume(mut partitions) => {
-                partitions.retain(|partition| self.phase(partition) == Some(Phase::Reading));
+                partitions.retain(|partition| self.is_read(partition));
                 let result = self.client.resume(&list(&partitions));
                 self.report(result, "partitions could not be resumed");
             }
@@ -146,7 +182,7 @@ impl Member {
         }
         let phase = match self.options.mode {
             Mode::Gated => Phase::Gated,
-            Mode::Immediate => Phase::Reading,
+            Mode::Immediate => Phase::Reading { next: 0 },
         };
         for name in &names {
             self.set_phase(name, Some(phase));
@@ -182,7 +218,7 @@ impl Member {
             self.set_phase(name, Some(Phase::Held));
         }
         self.starts.retain(|start| !names.contains(&start.partition));
-        self.held.push(Held::new(partitions));
+        self.held.push(Held::new(partitions, lost));
         if lost {
             let lost = LostPartitions::new(names, self.commands.clone());
             (self.sink)(ConsumerEvent::Lost(lost));
@@ -225,7 +261,7 @@ impl Member {
     }
 
     /// Reads what is at hand, and hands it over as one batch.
-    fn read(&self) {
+    fn read(&mut self) {
         let mut batch = RecordBatch::default();
         let mut wait = POLL_WAIT;
         let ended = loop {
@@ -234,9 +270,12 @@ impl Member {
                 Some(Err(error)) => break Some(error),
                 Some(Ok(message)) => {
                     // Only a partition that is read has records for anybody.
-                    let phases = self.phases.get(message.topic());
-                    let phase = phases.and_then(|phases| phases.get(&message.partition()));
-                    if phase == Some(&Phase::Reading) {
+                    let phases = self.phases.get_mut(message.topic());
+                    let phase = phases.and_then(|phases| phases.get_mut(&message.partition()));
+                    if let Some(Phase::Reading { next }) = phase
+                        && message.offset() >= *next
+                    {
+                        *next = message.offset() + 1;
                         batch.push(&message);
                     }
                 }
@@ -248,6 +287,7 @@ impl Member {
             }
             wait = Duration::ZERO;
         };
+        self.polled = Instant::now();
         if !batch.is_empty() {
             (self.sink)(ConsumerEvent::Records(batch));
         }
@@ -260,7 +300,7 @@ impl Member {
         if let KafkaError::PartitionEOF(partition) = *error {
             let Some(topic) = &self.single else { return };
             let partition = TopicPartition { topic: Arc::clone(topic), partition };
-            if self.phase(&partition) == Some(Phase::Reading) {
+            if self.is_read(&partition) {
                 (self.sink)(ConsumerEvent::CaughtUp(partition));
             }
             return;
@@ -282,11 +322,11 @@ impl Member {
     fn begin_starts(&mut self) {
         for start in std::mem::take(&mut self.starts) {
             match self.phase(&start.partition) {
-                Some(Phase::Gated | Phase::Reading) => {}
+                Some(Phase::Gated | Phase::Reading { .. }) => {}
                 Some(Phase::Held) | None => continue,
             }
             match begin(&self.client, &start) {
-                Ok(()) => self.set_phase(&start.partition, Some(Phase::Reading)),
+                Ok(next) => self.set_phase(&start.partition, Some(Phase::Reading { next })),
                 Err(_) if Instant::now() < start.deadline => self.starts.push(start),
                 Err(error) => {
                     let text = format!("reading of {} cannot start: {error}", start.partition);
@@ -298,6 +338,10 @@ impl Member {
 
     fn phase(&self, partition: &TopicPartition) -> Option<Phase> {
         self.phases.get(&partition.topic)?.get(&partition.partition).copied()
+    }
+
+    fn is_read(&self, partition: &TopicPartition) -> bool {
+        matches!(self.phase(partition), Some(Phase::Reading { .. }))
     }
 
     fn set_phase(&mut self, name: &TopicPartition, phase: Option<Phase>) {
@@ -341,40 +385,4 @@ impl Drop for Member {
             self.report(answer, "a rebalance could not be answered while closing");
         }
     }
-}
-
-/// The stable committed offsets: the client reads committed, so an offset that an open
-/// transaction may change is answered as an error, and asked for again.
-fn committed(
-    client: &Client,
-    partitions: &[TopicPartition],
-) -> KafkaResult<Vec<(TopicPartition, Option<i64>)>> {
-    let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
-    let mut offsets = Vec::with_capacity(partitions.len());
-    for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
-        element.error()?;
-        offsets.push((
-            name,
-            match element.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            },
-        ));
-    }
-    Ok(offsets)
-}
-
-fn begin(client: &Client, start: &Start) -> KafkaResult<()> {
-    let name = std::slice::from_ref(&start.partition);
-    let offset = match start.at {
-        StartAt::Offset(offset) => Some(offset),
-        StartAt::Committed => committed(client, name)?.pop().and_then(|(_, offset)| offset),
-    };
-    let mut partitions = list(name);
-    partitions.set_all_offsets(offset.map_or(Offset::Beginning, Offset::Offset))?;
-    let answer = client.seek_partitions(partitions, REQUEST_WAIT)?;
-    for element in answer.elements() {
-        element.error()?;
-    }
-    client.resume(&list(name))
 }

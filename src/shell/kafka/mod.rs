@@ -17,18 +17,19 @@ pub mod topic_check;
 pub mod topics;
 
 mod consumer_thread;
+mod offsets;
 mod producer_thread;
 mod transaction;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
-pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
-pub use producer::{CommitError, OutRecord, Transaction, TransactionalProducer};
+pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
 pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
 pub use topics::{
-    TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_counts,
+    TopicError, TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_counts,
 };
 
 use std::fmt;

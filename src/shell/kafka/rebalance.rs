@@ -164,13 +164,15 @@ pub(super) fn unassign(
 /// answer to one revocation.
 pub(super) struct Held {
     pub(super) partitions: TopicPartitionList,
+    /// Whether they are lost: then nothing is owned any more, and nothing can get worse.
+    pub(super) lost: bool,
     waiting: BTreeSet<TopicPartition>,
 }
 
 impl Held {
-    pub(super) fn new(partitions: TopicPartitionList) -> Self {
+    pub(super) fn new(partitions: TopicPartitionList, lost: bool) -> Self {
         let waiting = names(&partitions).into_iter().collect();
-        Self { partitions, waiting }
+        Self { partitions, lost, waiting }
     }
 
     /// Notes releases; true once nothing is waited for any more.

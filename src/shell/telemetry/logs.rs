@@ -14,6 +14,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
+use crate::shell::http::SECRET_LOG_TARGETS;
 
 /// Quieter than the rest unless the user's directives name them: they repeat what this worker
 /// reports itself.
@@ -25,9 +26,6 @@ const QUIET: [&str; 6] = [
     "h2=warn",
     "rustls=warn",
 ];
-
-/// Targets whose records below `info` hold access tokens. No directive lets those through (I10).
-const SECRET_TARGETS: [&str; 1] = ["yup_oauth2"];
 
 /// Why logs cannot be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +92,7 @@ where
     };
     let harmless = filter_fn(|metadata| {
         *metadata.level() <= LevelFilter::INFO
-            || !SECRET_TARGETS.iter().any(|target| metadata.target().starts_with(target))
+            || !SECRET_LOG_TARGETS.iter().any(|target| metadata.target().starts_with(target))
     });
     let subscriber = Registry::default().with(filter).with(lines.with_filter(harmless));
     Ok((subscriber, LogsHandle(handle)))

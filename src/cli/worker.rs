@@ -1,0 +1,135 @@
+//! The subcommands that read the configuration: `run`, `check-config`, `topics create`.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, failed, runtime};
+use crate::config::{self, Config, ConfigArgs};
+use crate::shell::kafka::{self, TopicReport};
+use crate::shell::run::{self, Ended};
+use crate::shell::telemetry::logs;
+
+/// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short.
+pub(super) fn run(args: &ConfigArgs) -> ExitCode {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if let Err(error) = logs::init(config.log.format, &config.log.level) {
+        return failed("the logs cannot be set up", &error.into());
+    }
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("the worker did not start", &error),
+    };
+    match runtime.block_on(run::run(&config)) {
+        Ok(Ended::Drained) => {
+            tracing::info!("drained");
+            ExitCode::SUCCESS
+        }
+        Ok(Ended::CutShort) => {
+            tracing::warn!(
+                "ended before all was finished; nothing is lost, the next start recovers"
+            );
+            // What still runs is left behind, since it was told to end and did not in time.
+            std::process::exit(i32::from(EXIT_CUT_SHORT));
+        }
+        Err(error) => failed("the worker did not start", &error.into()),
+    }
+}
+
+#[allow(clippy::print_stdout)]
+pub(super) fn check_config(args: &ConfigArgs, connect: bool) -> ExitCode {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    println!("the configuration is sound; what is not listed has its default:");
+    for line in &config.explained {
+        println!("  {line}");
+    }
+    if !connect {
+        return ExitCode::SUCCESS;
+    }
+    match runtime().map(|runtime| runtime.block_on(try_out(&config))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed("nothing could be tried", &error),
+    }
+}
+
+/// Tries everything that `run` needs, and goes on after failures so that one call shows all.
+#[allow(clippy::print_stdout)]
+async fn try_out(config: &Config) -> bool {
+    let mut sound = true;
+    let mut say = |what: &str, result: Result<String, String>| match result {
+        Ok(text) => println!("ok      {what}: {text}"),
+        Err(text) => {
+            sound = false;
+            println!("FAILED  {what}: {text}");
+        }
+    };
+    let options = run::kafka(config);
+    let topics = run::topics_ready(&options, &run::plan(config), &config.topics.commands).await;
+    let topics = topics.map(|partitions| format!("{partitions} lanes"));
+    say("Kafka and topics", topics.map_err(|error| error.to_string()));
+    for account in &config.accounts {
+        let one = Config { accounts: vec![account.clone()], ..config.clone() };
+        let result = match run::clients(&one).await {
+            Err(error) => Err(error.to_string()),
+            Ok(clients) => match clients.first() {
+                Some(client) => client.check().await.map_err(|failure| format!("{failure:?}")),
+                None => Ok(()),
+            },
+        };
+        let result = result.map(|()| format!("partner {} answers", account.partner_id));
+        say(&format!("account {}", account.name), result);
+    }
+    sound
+}
+
+#[allow(clippy::print_stdout)]
+pub(super) fn create_topics(args: &ConfigArgs) -> ExitCode {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let create = |runtime: tokio::runtime::Runtime| {
+        runtime
+            .block_on(kafka::create_topics(&run::kafka(&config), &run::plan(&config)))
+            .context("Kafka did not make them")
+    };
+    let reports = match runtime().and_then(create) {
+        Ok(reports) => reports,
+        Err(error) => return failed("no topics were made", &error),
+    };
+    let mut sound = true;
+    for report in reports {
+        match report {
+            TopicReport::Created { topic } => println!("created  {topic}"),
+            TopicReport::Present { topic } => println!("present  {topic}"),
+            TopicReport::Failed { topic, reason } => {
+                sound = false;
+                println!("FAILED   {topic}: {reason}");
+            }
+            TopicReport::Wrong { topic, problems } => {
+                sound = false;
+                println!("WRONG    {topic}, nothing was changed:");
+                problems.iter().for_each(|problem| println!("           {problem}"));
+            }
+        }
+    }
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[allow(clippy::print_stderr)]
+fn load(args: &ConfigArgs) -> Result<Config, ExitCode> {
+    let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((key.into_string().ok()?, value.into_string().ok()?))
+    };
+    config::load(args, std::env::vars_os().filter_map(text)).map_err(|mistakes| {
+        eprintln!("{mistakes}");
+        ExitCode::from(EXIT_CONFIGURATION)
+    })
+}

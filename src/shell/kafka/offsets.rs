@@ -1,0 +1,69 @@
+//! Requests of a consumer for offsets: each blocks its thread for a moment only, and is repeated.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::Offset;
+
+use super::TopicPartition;
+use super::consumer::{Committed, StartAt};
+use super::rebalance::{RebalanceContext, list, names};
+
+/// How long one request blocks the thread; what is not answered by then is asked again after a
+/// poll, so that the group does not think this member dead.
+const REQUEST_WAIT: Duration = Duration::from_millis(250);
+
+pub(super) type Client = BaseConsumer<RebalanceContext>;
+
+/// A question for committed offsets that is still to be answered.
+pub(super) struct Query {
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) reply: Box<dyn FnOnce(Committed) + Send>,
+    pub(super) deadline: Instant,
+}
+
+/// A partition whose reading is still to begin.
+pub(super) struct Start {
+    pub(super) partition: TopicPartition,
+    pub(super) at: StartAt,
+    pub(super) deadline: Instant,
+}
+
+/// The stable committed offsets: the client reads committed, so an offset that an open
+/// transaction may change is answered as an error, and asked for again.
+pub(super) fn committed(
+    client: &Client,
+    partitions: &[TopicPartition],
+) -> KafkaResult<Vec<(TopicPartition, Option<i64>)>> {
+    let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
+    let mut offsets = Vec::with_capacity(partitions.len());
+    for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
+        element.error()?;
+        offsets.push((
+            name,
+            match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            },
+        ));
+    }
+    Ok(offsets)
+}
+
+/// Goes to where reading starts, and tells the lowest offset that may come.
+pub(super) fn begin(client: &Client, start: &Start) -> KafkaResult<i64> {
+    let name = std::slice::from_ref(&start.partition);
+    let offset = match start.at {
+        StartAt::Offset(offset) => Some(offset),
+        StartAt::Committed => committed(client, name)?.pop().and_then(|(_, offset)| offset),
+    };
+    let mut partitions = list(name);
+    partitions.set_all_offsets(offset.map_or(Offset::Beginning, Offset::Offset))?;
+    let answer = client.seek_partitions(partitions, REQUEST_WAIT)?;
+    for element in answer.elements() {
+        element.error()?;
+    }
+    client.resume(&list(name))?;
+    Ok(offset.unwrap_or(0))
+}

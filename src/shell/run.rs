@@ -1,0 +1,272 @@
+//! `run`: a checked configuration becomes a working worker, until a signal ends it.
+//!
+//! Wrong topics are refused; a Kafka that cannot be reached is waited for, since an outage must not
+//! make an order pod crash.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatch::{self, Dispatch};
+use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
+use super::intake::{self, Intake};
+use super::kafka::{
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics,
+    partition_counts,
+};
+use super::{Clock, Stats, Topics, shutdown};
+use crate::config::{self, AuthConfig, Config};
+use crate::engine::Options;
+use crate::engine::intake::IntakeOptions;
+use crate::wire::order::Limits;
+
+/// Why the worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Topics are missing or would lose something.
+    #[error("the topics are not as they must be; `topics create` makes missing ones:\n{}", list(.0))]
+    Topics(Vec<TopicProblem>),
+    /// Kafka refuses to be asked.
+    #[error(transparent)]
+    Kafka(#[from] TopicError),
+    /// A client of the API cannot be made.
+    #[error("account {account}: {source}")]
+    Account {
+        /// The account.
+        account: Arc<str>,
+        /// What is wrong.
+        source: ClientError,
+    },
+}
+
+fn list(problems: &[TopicProblem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+/// How the worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that had to be finished was.
+    Drained,
+    /// A second signal came, or the grace time passed. Nothing is lost: the next start recovers.
+    CutShort,
+}
+
+/// Waits before Kafka is asked again.
+const KAFKA_WAIT: Duration = Duration::from_secs(5);
+/// Order events read ahead, in bytes, beyond which the order topics pause.
+const BACKLOG_BYTES_MAX: usize = 8 << 20;
+
+/// Works until a signal.
+///
+/// # Errors
+/// The worker did not start.
+pub async fn run(config: &Config) -> Result<Ended, StartError> {
+    let signals = shutdown::Signals::new();
+    let kafka = kafka(config);
+    let stats = Arc::new(Stats::default());
+    let clients = clients(config).await?;
+    let plan = plan(config);
+    let partitions = tokio::select! {
+        () = signals.drain.cancelled() => return Ok(Ended::Drained),
+        ready = wait_for_topics(&kafka, &plan, &config.topics.commands) => ready?,
+    };
+    let id = instance(config);
+    let drain = signals.drain.clone();
+    tracing::info!(partitions, instance = id, "the worker is up");
+    let work = work(config.clone(), kafka, clients, partitions, id, stats, drain.clone());
+    // A task of its own: when time is up, it is left behind, not waited for.
+    let work = tokio::spawn(work);
+    let grace = async {
+        drain.cancelled().await;
+        tracing::info!(grace = ?config.shutdown_grace, "draining");
+        tokio::time::sleep(config.shutdown_grace).await;
+    };
+    tokio::select! {
+        ended = work => {
+            if let Err(panic) = ended {
+                std::panic::resume_unwind(panic.into_panic());
+            }
+            Ok(Ended::Drained)
+        }
+        () = grace => Ok(Ended::CutShort),
+        () = signals.stop.cancelled() => Ok(Ended::CutShort),
+    }
+}
+
+async fn work(
+    config: Config,
+    kafka: KafkaOptions,
+    clients: Vec<Arc<ResellerClient>>,
+    partitions: u32,
+    id: String,
+    stats: Arc<Stats>,
+    drain: CancellationToken,
+) {
+    let half = |name: &str| KafkaOptions {
+        group_id: format!("{}.{name}", kafka.group_id),
+        group_instance_id: kafka.group_instance_id.clone(),
+        ..kafka.clone()
+    };
+    let transactional = |name: &str| format!("{}.{name}.{id}", kafka.group_id);
+    let dispatch = Dispatch {
+        kafka: half("dispatch"),
+        transactional_id: transactional("dispatch"),
+        topics: topics(&config),
+        engine: Options { partitions_total: partitions, ..config.engine.clone() },
+        clients,
+        stats: Arc::clone(&stats),
+        clock: Clock::start(),
+        observer: None,
+    };
+    let intake = Intake {
+        kafka: half("intake"),
+        transactional_id: transactional("intake"),
+        topics: topics(&config),
+        options: IntakeOptions {
+            accounts: config.accounts.iter().map(|account| account.name.to_string()).collect(),
+            default_account: Some(config.default_account.to_string()),
+        },
+        limits: Limits {
+            payload_bytes_max: config.intake.order_bytes_max,
+            devices_max: config.intake.order_devices_max,
+        },
+        records_max: config.intake.records_max,
+        linger: config.intake.linger,
+        backlog_bytes_max: BACKLOG_BYTES_MAX,
+        stats,
+    };
+    let enabled = config.intake.enabled;
+    let taking = async {
+        if enabled {
+            intake::run(Arc::new(intake), drain.clone()).await;
+        }
+    };
+    tokio::join!(taking, dispatch::run(Arc::new(dispatch), drain.clone()));
+}
+
+/// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of
+/// partitions of the commands topic.
+async fn wait_for_topics(
+    kafka: &KafkaOptions,
+    plan: &TopicPlan,
+    commands: &str,
+) -> Result<u32, StartError> {
+    loop {
+        match topics_ready(kafka, plan, commands).await {
+            Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
+                tracing::warn!(%error, wait = ?KAFKA_WAIT, "Kafka is not there yet");
+                tokio::time::sleep(KAFKA_WAIT).await;
+            }
+            ready => return ready,
+        }
+    }
+}
+
+/// Checks the topics once.
+///
+/// # Errors
+/// They are not as they must be, or Kafka does not answer.
+pub async fn topics_ready(
+    kafka: &KafkaOptions,
+    plan: &TopicPlan,
+    commands: &str,
+) -> Result<u32, StartError> {
+    let problems = check_topics(kafka, plan).await?;
+    if !problems.is_empty() {
+        return Err(StartError::Topics(problems));
+    }
+    let options = kafka.clone();
+    let counts = tokio::task::spawn_blocking(move || partition_counts(&options)).await;
+    let counts = counts.unwrap_or_else(|_| Ok(Default::default()))?;
+    Ok(counts.get(commands).map_or(1, |count| count.unsigned_abs()))
+}
+
+/// One client for each account, in order.
+///
+/// # Errors
+/// Credentials cannot be loaded; the message names the file.
+pub async fn clients(config: &Config) -> Result<Vec<Arc<ResellerClient>>, StartError> {
+    let mut clients = Vec::with_capacity(config.accounts.len());
+    for account in &config.accounts {
+        let options = ClientOptions {
+            base_url: config.api.endpoint.clone(),
+            auth: match &account.auth {
+                AuthConfig::ServiceAccountKey(path) => Auth::ServiceAccountKey(path.clone()),
+                AuthConfig::ApplicationDefault => Auth::ApplicationDefault,
+                AuthConfig::MetadataServer => Auth::MetadataServer,
+                AuthConfig::None => Auth::None,
+            },
+            connect_timeout: config.api.connect_timeout,
+            request_timeout: config.api.request_timeout,
+            ca_file: config.api.ca_file.clone(),
+            response_bytes_max: config.api.response_bytes_max,
+            ..ClientOptions::new(Arc::clone(&account.name), account.partner_id.to_string())
+        };
+        let client = ResellerClient::new(options)
+            .await
+            .map_err(|source| StartError::Account { account: Arc::clone(&account.name), source })?;
+        clients.push(Arc::new(client));
+    }
+    Ok(clients)
+}
+
+/// The Kafka options of a configuration.
+#[must_use]
+pub fn kafka(config: &Config) -> KafkaOptions {
+    let kafka = &config.kafka;
+    let secret = |(key, value): (&String, &secrecy::SecretString)| {
+        (key.clone(), value.expose_secret().to_owned())
+    };
+    KafkaOptions {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        client_id: kafka.client_id.clone(),
+        group_id: kafka.group_id.clone(),
+        group_instance_id: kafka.group_instance_id.clone(),
+        group_protocol: match kafka.group_protocol {
+            config::GroupProtocol::Classic => GroupProtocol::Classic,
+            config::GroupProtocol::Consumer => GroupProtocol::Consumer,
+        },
+        properties: kafka.properties.iter().map(secret).collect(),
+        session_timeout: kafka.session_timeout,
+        max_poll_interval: kafka.max_poll_interval,
+        transaction_timeout: kafka.transaction_timeout,
+        commit_timeout: kafka.commit_timeout,
+        queued_max_kbytes: u32::try_from(kafka.fetch_memory / 1_024).unwrap_or(u32::MAX),
+        ..KafkaOptions::default()
+    }
+}
+
+/// The topics as `topics create` makes them and `run` wants them.
+#[must_use]
+pub fn plan(config: &Config) -> TopicPlan {
+    TopicPlan {
+        orders: if config.intake.enabled { config.topics.orders.clone() } else { Vec::new() },
+        commands: config.topics.commands.clone(),
+        ledger: config.topics.ledger.clone(),
+        outcomes: config.topics.outcomes.clone(),
+        dead_letters: config.topics.dead_letters.clone(),
+        partitions: i32::try_from(config.topics.partitions).unwrap_or(i32::MAX),
+        replication_factor: Some(i32::from(config.topics.replication_factor)),
+        ..TopicPlan::default()
+    }
+}
+
+fn topics(config: &Config) -> Topics {
+    Topics {
+        orders: config.topics.orders.iter().map(|topic| topic.as_str().into()).collect(),
+        commands: config.topics.commands.as_str().into(),
+        ledger: config.topics.ledger.as_str().into(),
+        outcomes: config.topics.outcomes.as_str().into(),
+        dead_letters: config.topics.dead_letters.as_str().into(),
+    }
+}
+
+/// The name under which this process writes transactions: the one that stays over restarts, so
+/// that the next start fences the last one at once, or one of its own.
+fn instance(config: &Config) -> String {
+    let own = || uuid::Uuid::new_v4().simple().to_string();
+    config.kafka.group_instance_id.clone().unwrap_or_else(own)
+}
