@@ -76,7 +76,7 @@ def handle(database, message):
 
 
 def connect(servers, group):
-    consumer = Consumer(
+    return Consumer(
         {
             "bootstrap.servers": servers,
             "group.id": group,
@@ -85,7 +85,6 @@ def connect(servers, group):
             "auto.offset.reset": "earliest",
         }
     )
-    return consumer
 
 
 def main():
