@@ -26,17 +26,17 @@
 //!
 //! # Rooms
 //!
-//! | room | what it is | may name |
-//! |---|---|---|
-//! | [`model`] | the words of the domain: validated values, masked when printed | nothing |
-//! | [`wire`] | bytes that cross a boundary, to and from the model | model |
-//! | [`engine`] | decisions, sans-IO and deterministic | model |
-//! | [`verify`] | the oracle: promises checked from outside, sharing no code with the engine | model |
-//! | [`sandbox`] | a double of the reseller API, sharing no validation with the worker | wire, model |
-//! | [`config`] | settings: file, variables, flags; all mistakes at once | model, the engine's options |
-//! | [`shell`] | Kafka, HTTP, clock, signals, logs | model, wire, engine, config |
-//! | [`demo`] | everything in one process, judged by the oracle | all |
-//! | [`cli`] | subcommands and exit statuses; the only place that prints | all |
+//! What each is, and which others it may name:
+//!
+//! - [`model`]: the words of the domain, validated, masked when printed. Names nothing.
+//! - [`wire`]: bytes that cross a boundary, to and from the model. Names model.
+//! - [`engine`]: decisions, sans-IO and deterministic. Names model.
+//! - [`verify`]: the oracle, which checks promises from outside. Names model.
+//! - [`sandbox`]: a double of the reseller API with rules of its own. Names wire, model.
+//! - [`config`]: settings, with all mistakes at once. Names model and the engine's options.
+//! - [`shell`]: Kafka, HTTP, clock, signals, logs. Names model, wire, engine, config.
+//! - [`demo`]: everything in one process, judged by the oracle. Names all.
+//! - [`cli`]: subcommands and exit statuses; the only place that prints. Names all.
 //!
 //! What is absent on purpose: `engine` names neither wire, shell nor config. `verify` and `sandbox`
 //! do not name the engine: an oracle that shares code with the suspect proves nothing. Types of
@@ -44,18 +44,26 @@
 //!
 //! # Invariants, and where each is held
 //!
-//! | | promise | held in |
-//! |---|---|---|
-//! | I1 | every command gets exactly one committed outcome; every order line gets its commands, a refusal or a dead letter | `engine::intake`, `engine::worker::{verdicts, commits}` |
-//! | I2 | once all is quiet, a device is at the API as the fold of its commands says | `engine::lane::fold`, `engine::settlement`, `engine::worker::lookups` |
-//! | I3 | never two operations in flight for one device | `engine::lane::devices`, `engine::worker::admit` |
-//! | I4 | a watermark never passes a command without committed outcome | `engine::lane::watermark`, `engine::worker::commits` |
-//! | I5 | no call without an intent that the present owner committed | `engine::worker::{calls, commits}`, `shell::kafka::rebalance` |
-//! | I6 | being killed at any point loses nothing and duplicates no outcome | `engine::lane::recovery`, `shell::kafka::{producer, ledger_reader}` |
-//! | I7 | the ledger's replay gives the state that was lost | `engine::lane::recovery`, `wire::ledger` |
-//! | I8 | memory is bounded by configuration; partitions pause, nothing is dropped | `engine::options`, `engine::worker`, `shell::intake` |
-//! | I9 | a bad record, device, batch or account harms only itself | `wire::order`, `engine::intake`, `engine::worker::answers` |
-//! | I10 | no secret and no whole hardware id in logs, traces or metrics | `model::device`, `wire::google::failure`, `config` |
+//! - I1: every command gets exactly one committed outcome; every order line gets its commands, a
+//!   refusal or a dead letter. `engine::intake`, `engine::worker::{verdicts, commits}`.
+//! - I2: once all is quiet, a device is at the API as the fold of its commands says.
+//!   `engine::lane::fold`, `engine::settlement`, `engine::worker::lookups`.
+//! - I3: never two operations in flight for one device. `engine::lane::devices`,
+//!   `engine::worker::admit`.
+//! - I4: a watermark never passes a command without committed outcome. `engine::lane::watermark`,
+//!   `engine::worker::commits`.
+//! - I5: no call without an intent that the present owner committed.
+//!   `engine::worker::{calls, commits}`, `shell::kafka::rebalance`.
+//! - I6: being killed at any point loses nothing and duplicates no outcome.
+//!   `engine::lane::recovery`, `shell::kafka::{producer, ledger_reader}`.
+//! - I7: the ledger's replay gives the state that was lost. `engine::lane::recovery`,
+//!   `wire::ledger`.
+//! - I8: memory is bounded by configuration; partitions pause, nothing is dropped.
+//!   `engine::options`, `engine::worker`, `shell::intake`.
+//! - I9: a bad record, device, batch or account harms only itself. `wire::order`,
+//!   `engine::intake`, `engine::worker::answers`.
+//! - I10: no secret and no whole hardware id in logs, traces or metrics. `model::device`,
+//!   `wire::google::failure`, `config`.
 //!
 //! [`verify`] checks I1 to I4 from what can be seen from outside.
 

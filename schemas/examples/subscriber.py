@@ -93,8 +93,7 @@ def main():
     arguments.add_argument("--group", default="order-desk")
     arguments.add_argument("--topic", default="zerotouch.outcomes")
     arguments.add_argument("--database", default="outcomes.sqlite")
-    arguments.add_argument("--until-idle", type=float, metavar="SECONDS",
-                           help="end when nothing has come for so long")
+    arguments.add_argument("--max", type=int, help="end after so many records")
     options = arguments.parse_args()
 
     stopping = []
@@ -106,13 +105,10 @@ def main():
     consumer = connect(options.bootstrap_servers, options.group)
     consumer.subscribe([options.topic])
     fresh = again = 0
-    idle = options.until_idle
     try:
-        while not stopping:
-            message = consumer.poll(1.0 if idle is None else idle)
+        while not stopping and fresh + again != options.max:
+            message = consumer.poll(1.0)
             if message is None:
-                if idle is not None:
-                    break
                 continue
             if message.error():
                 raise KafkaException(message.error())
