@@ -10,6 +10,8 @@ use super::cloud_events::{
     CE_ID, CE_SOURCE, CE_SPECVERSION, CE_SUBJECT, CE_TIME, CE_TYPE, CONTENT_TYPE, SPEC_VERSION,
     TRACEPARENT,
 };
+use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
+
 use crate::model::{Action, Command, DeadLetter, OutcomeId, Source, Verdict};
 
 /// A header: its name and its text.
@@ -85,12 +87,12 @@ pub fn dead_letter(letter: &DeadLetter) -> impl Iterator<Item = Header<'_>> {
 /// A W3C trace context, `traceparent` level 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
-    /// Never 0.
-    pub trace_id: u128,
-    /// Never 0.
-    pub span_id: u64,
+    /// Never the invalid one.
+    pub trace_id: TraceId,
+    /// Never the invalid one.
+    pub span_id: SpanId,
     /// Bit 0: sampled.
-    pub flags: u8,
+    pub flags: TraceFlags,
 }
 
 impl TraceParent {
@@ -98,20 +100,23 @@ impl TraceParent {
     /// the specification wants it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let (head, rest) = bytes.split_at_checked(55)?;
-        let dashes = [head[2], head[35], head[52]];
-        let version = hex(&head[..2])?;
+        let (head, rest) = text.split_at_checked(55)?;
+        let mut fields = head.split('-');
+        let mut field = |len: usize| {
+            let digits = fields.next()?;
+            let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            (digits.len() == len && digits.bytes().all(is_hex)).then_some(digits)
+        };
+        let version = field(2)?;
         // A later version may append fields, but begins like version 0.
-        let is_known = version == 0 && rest.is_empty();
-        let is_later = version != 0 && version != 0xff && rest.first().is_none_or(|b| *b == b'-');
-        if dashes != [b'-'; 3] || !(is_known || is_later) {
-            return None;
-        }
-        let trace_id = hex(&head[3..35])?;
-        let span_id = u64::try_from(hex(&head[36..52])?).ok()?;
-        let flags = u8::try_from(hex(&head[53..])?).ok()?;
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+        let is_known = version == "00" && rest.is_empty();
+        let is_later =
+            !matches!(version, "00" | "ff") && (rest.is_empty() || rest.starts_with('-'));
+        let trace_id = TraceId::from_hex(field(32)?).ok()?;
+        let span_id = SpanId::from_hex(field(16)?).ok()?;
+        let flags = TraceFlags::new(u8::from_str_radix(field(2)?, 16).ok()?);
+        let is_valid = trace_id != TraceId::INVALID && span_id != SpanId::INVALID;
+        (is_valid && (is_known || is_later)).then_some(Self { trace_id, span_id, flags })
     }
 
     /// The trace of a record that brought none; sampled, and the same in every run.
@@ -119,43 +124,34 @@ impl TraceParent {
     pub fn root(source: &Source) -> Self {
         let Source { topic, partition, offset } = source;
         let digest = blake3::hash(format!("{topic}/{partition}/{offset}").as_bytes());
-        let (trace, rest) = digest.as_bytes().split_at(16);
-        Self { trace_id: number(trace).max(1), span_id: span(rest), flags: 1 }
+        let mut trace = [0; 16];
+        trace.copy_from_slice(&digest.as_bytes()[..16]);
+        // A digest of nothing but zeros would be the invalid id.
+        trace[15] |= u8::from(trace == [0; 16]);
+        let span_id = span(&digest.as_bytes()[16..]);
+        Self { trace_id: TraceId::from_bytes(trace), span_id, flags: TraceFlags::SAMPLED }
     }
 
     /// A span below this one; the same seed gives the same span.
     #[must_use]
     pub fn child(&self, seed: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        let _ = hasher.update(&self.span_id.to_be_bytes()).update(seed);
+        let _ = hasher.update(&self.span_id.to_bytes()).update(seed);
         Self { span_id: span(hasher.finalize().as_bytes()), ..*self }
     }
 }
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(f, "00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags.to_u8())
     }
 }
 
-/// Lower-case hexadecimal digits, at most 32 of them.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number: u128, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
-}
-
-fn number(bytes: &[u8]) -> u128 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
-}
-
-fn span(digest: &[u8]) -> u64 {
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
+fn span(digest: &[u8]) -> SpanId {
+    let mut span = [0; 8];
+    span.copy_from_slice(&digest[..8]);
+    span[7] |= u8::from(span == [0; 8]);
+    SpanId::from_bytes(span)
 }
 
 #[cfg(test)]
