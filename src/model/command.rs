@@ -1,7 +1,6 @@
 //! One intended change of one device, and the packed form in which it waits in memory.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -154,50 +153,4 @@ pub struct CommandFacts {
 #[must_use]
 pub fn order_hash(order_id: &str) -> NonZeroU64 {
     short_hash(b'o', order_id)
-}
-
-/// A command in as few bytes as its content allows (postcard), for the time it waits in memory.
-///
-/// The engine passes it around unopened and opens it only to fold or to guard. About 170 bytes
-/// for a phone with an order number.
-/// Shared, so that a call in preparation and the lane that waits for its result hold it once.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct PackedCommand(Arc<[u8]>);
-
-impl PackedCommand {
-    /// Packs a command.
-    #[must_use]
-    pub fn pack(command: &Command) -> Self {
-        // Serialising plain data into a growing vector has no failure but memory exhaustion.
-        #[allow(clippy::expect_used)]
-        let bytes = postcard::to_stdvec(command).expect("a command is plain data");
-        Self(bytes.into())
-    }
-
-    /// Opens it.
-    #[must_use]
-    pub fn unpack(&self) -> Command {
-        // The bytes never leave the process and are only ever made by `pack`.
-        #[allow(clippy::expect_used)]
-        let command = postcard::from_bytes(&self.0).expect("packed by this process");
-        command
-    }
-
-    /// Size in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it holds nothing, as after [`PackedCommand::default`]: the command moved on.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl std::fmt::Debug for PackedCommand {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackedCommand({} bytes)", self.0.len())
-    }
 }

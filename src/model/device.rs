@@ -267,6 +267,8 @@ impl std::fmt::Display for DeviceKey {
 }
 
 /// A device key in 128 bits of a collision-resistant hash, so that the hot path compares numbers.
+/// Aligned like a 64-bit number, or every command in memory would be padded to 16 bytes.
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceHash(pub u128);
 

@@ -14,10 +14,11 @@ mod metadata;
 mod operation;
 mod order;
 mod outcome;
+mod packed;
 mod position;
 
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
-pub use command::{Action, Command, CommandFacts, CommandId, PackedCommand, order_hash};
+pub use command::{Action, Command, CommandFacts, CommandId, order_hash};
 pub use customer::Customer;
 pub use dead_letter::{DeadLetter, DeadLetterReason, Rejection};
 pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
@@ -26,4 +27,5 @@ pub use metadata::{Metadata, ORDER_NUMBER};
 pub use operation::{DeviceFault, DeviceResult, DeviceState, DeviceVerdict, OperationReply};
 pub use order::{Cause, InputFault, OrderCustomer, OrderDevice, OrderEvent, Source};
 pub use outcome::{Failure, FailureCode, OutcomeId, Status, Verdict};
+pub use packed::PackedCommand;
 pub use position::{Epoch, Offset, Partition};
