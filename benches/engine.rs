@@ -140,7 +140,7 @@ impl PackedFacts {
 }
 
 fn engine(criterion: &mut Criterion) {
-    let packed = zerotouch_worker::model::PackedCommand::pack(&sample());
+    let packed = PackedCommand::pack(&sample());
     let results: Vec<PackedFacts> = (0..2_000).map(|_| PackedFacts).collect();
     let mut group = criterion.benchmark_group("engine");
     group.throughput(Throughput::Elements(COMMANDS as u64)).sample_size(10);

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use kafka::Kafka;
-use python::python_for;
+use python::python_with;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -55,7 +55,7 @@ fn send(
 
 fn subscribe(database: &Path, group: &str, max: &str) -> String {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/examples/subscriber.py");
-    let output = Command::new(python_for("subscriber"))
+    let output = Command::new(python_with("subscriber", "subscriber/requirements.txt"))
         .arg(sample)
         .args(["--bootstrap-servers", &Kafka::shared().bootstrap_servers()])
         .args(["--group", group, "--max", max, "--database"])
@@ -125,7 +125,7 @@ try:
 except ValueError as error:
     print(error)";
     let output =
-        Command::new(python_for("subscriber")).args(["-c", program]).arg(sample).output().unwrap();
+        Command::new(python_with("subscriber", "subscriber/requirements.txt")).args(["-c", program]).arg(sample).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(said.trim(), "unknown status 'vanished': this subscriber is too old");
 }

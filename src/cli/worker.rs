@@ -79,7 +79,7 @@ async fn try_out(config: &Config) -> bool {
         let result = match run::clients(&one).await {
             Err(error) => Err(error.to_string()),
             Ok(clients) => match clients.first() {
-                Some(client) => client.check().await.map_err(|failure| format!("{failure:?}")),
+                Some(client) => client.check().await.map_err(|failure| failure.to_string()),
                 None => Ok(()),
             },
         };

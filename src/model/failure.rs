@@ -37,3 +37,23 @@ pub enum CallFailure {
     /// The named thing does not exist (404 on an operation or a device).
     NotFound,
 }
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent { reason } => write!(f, "the request was not sent: {reason}"),
+            Self::Ambiguous { reason } => write!(f, "no usable answer came: {reason}"),
+            Self::Rejected { status, message, .. } => {
+                write!(f, "the API refused the request ({status}): {message}")
+            }
+            Self::Throttled { after: Some(after) } => {
+                write!(f, "the quota is used up; the API asks to wait for {after:?}")
+            }
+            Self::Throttled { after: None } => f.write_str("the quota is used up"),
+            Self::Unauthorised { reason } => {
+                write!(f, "the API refuses the account: {reason}")
+            }
+            Self::NotFound => f.write_str("the API does not know it"),
+        }
+    }
+}

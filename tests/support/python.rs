@@ -1,40 +1,49 @@
-//! Python environments for the tests: made once for each version of their requirements.
+//! Virtual environments for the tests' Python programs, made once for each version of their
+//! requirements. A missing Python, or no package index, fails the test and says what to install.
 
-use std::fs;
+// Not every test binary uses all of it.
+#![allow(dead_code, clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// A Python that has what `tests/<name>/requirements.txt` names. Fails loudly when there is no
-/// Python or no package index.
-pub(crate) fn python_for(name: &str) -> PathBuf {
-    // Tests of one binary run side by side.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+/// The interpreter of the environment `name` with everything in `requirements`, a path below
+/// `tests/`.
+pub(crate) fn python_with(name: &str, requirements: &str) -> PathBuf {
+    // Two tests that want one environment must not both make it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let requirements = root.join("tests").join(name).join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    let cache = root.join(".cache/python").join(name);
-    let python = cache.join("bin/python");
-    let done = cache.join("installed.txt");
-    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+    let requirements = root.join("tests").join(requirements);
+    let wanted = std::fs::read_to_string(&requirements).unwrap();
+    let home = cache(root).join(name);
+    let (python, done) = (home.join("bin/python"), home.join("installed.txt"));
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
         return python;
     }
-    fs::create_dir_all(&cache).unwrap();
-    must_run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&cache));
+    std::fs::create_dir_all(&home).unwrap();
+    must_run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     must_run(Command::new(&python).args(install).arg(&requirements));
-    fs::write(&done, wanted).unwrap();
+    std::fs::write(&done, wanted).unwrap();
     python
 }
 
+/// Where the jars of Kafka are, too.
+fn cache(root: &Path) -> PathBuf {
+    std::env::var_os("ZEROTOUCH_TEST_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from)
+}
+
 fn must_run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("could not run {command:?}: {error}; this test needs python3 with venv")
-    });
+    let install = "these tests need Python 3 with venv (Debian: apt-get install python3-venv; \
+                   macOS: brew install python) and, once, a package index (PyPI)";
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("could not run {command:?}: {error}; {install}"));
     assert!(
         output.status.success(),
-        "{command:?} failed:\n{}{}",
+        "{command:?} failed; {install}:\n{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );

@@ -170,7 +170,7 @@ const FORCED: [(&str, &str); 33] = [
     ("enable.partition.eof", OWNERSHIP),
     ("partition.assignment.strategy", OWNERSHIP),
     ("group.remote.assignor", OWNERSHIP),
-    ("allow.auto.create.topics", "a topic is made by `create-topics`, with the right settings"),
+    ("allow.auto.create.topics", "a topic is made by `topics create`, with the right settings"),
     ("consume.callback.max.messages", "the worker does not use callbacks"),
     ("statistics.interval.ms", "the worker has metrics of its own"),
     ("log.queue", "librdkafka's log goes into the worker's"),

@@ -13,7 +13,7 @@ pub(super) type Settings = Result<BTreeMap<String, String>, String>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicProblem {
     /// One of the worker's own topics is not there.
-    #[error("the topic {topic} does not exist: make it, for instance with `create-topics`")]
+    #[error("the topic {topic} does not exist: make it, for instance with `topics create`")]
     Missing {
         /// The topic.
         topic: String,

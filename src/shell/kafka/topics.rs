@@ -15,6 +15,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::client::{BATCH_BYTES, ClientError, KafkaOptions, LogContext, Role, config, refused};
 use super::topic_check::{self, Settings, TopicProblem};
 
+/// Between two looks for a new topic.
+const VISIBLE_WAIT: Duration = Duration::from_millis(100);
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The topics that a worker uses.
@@ -254,6 +257,7 @@ async fn make(
         .create_topics(missing, &limits(options))
         .await
         .map_err(|error| ask(options, "new topics", &error))?;
+    wait_until_visible(options, results.iter().flatten()).await?;
     Ok(results
         .into_iter()
         .map(|result| match result {
@@ -263,6 +267,27 @@ async fn make(
             Err((topic, code)) => TopicReport::Failed { topic, reason: code.to_string() },
         })
         .collect())
+}
+
+/// A broker may answer for the controller before it knows of a new topic itself. Whoever starts a
+/// worker right after this must not be told that the topic is missing.
+async fn wait_until_visible(
+    options: &KafkaOptions,
+    made: impl Iterator<Item = &String> + Clone,
+) -> Result<(), TopicError> {
+    let until = tokio::time::Instant::now() + options.request_timeout;
+    loop {
+        let counts = counts(options).await?;
+        if made.clone().all(|topic| counts.contains_key(topic)) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= until {
+            let servers = options.bootstrap_servers.clone();
+            let reason = "new topics were accepted but are still not there".to_string();
+            return Err(TopicError::Ask { servers, what: "its new topics", reason });
+        }
+        tokio::time::sleep(VISIBLE_WAIT).await;
+    }
 }
 
 /// Makes one topic with the broker's default settings.

@@ -1,0 +1,172 @@
+"""An independent Kafka client for the black-box tests: requests on stdin, answers on stdout.
+
+One JSON object a line, each way. It shares nothing with the worker but the protocol. Bytes are
+{"text": "…"} if they are UTF-8, else {"hex": "…"}; null is no bytes at all. A request that fails
+gives {"error": "…"}.
+"""
+
+import json
+import sys
+
+import confluent_kafka as kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+SERVERS = sys.argv[1]
+TIMEOUT = 30.0
+
+
+class Client:
+    def __init__(self):
+        self.admin = AdminClient({"bootstrap.servers": SERVERS})
+        self.producer = kafka.Producer(
+            {
+                "bootstrap.servers": SERVERS,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "message.max.bytes": 16 << 20,
+            }
+        )
+        self.readers = {}
+        self.next = {}
+
+    def create(self, topic, partitions, config):
+        """Makes a topic."""
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
+        self.admin.create_topics([new])[topic].result(TIMEOUT)
+        return {}
+
+    def produce(self, records):
+        """Writes records, and gives partition and offset of each once all are acknowledged."""
+        places = [None] * len(records)
+
+        def delivered(index):
+            def callback(error, message):
+                places[index] = str(error) if error else [message.partition(), message.offset()]
+
+            return callback
+
+        for index, record in enumerate(records):
+            options = {} if record.get("partition") is None else {"partition": record["partition"]}
+            self.producer.produce(
+                record["topic"],
+                key=from_json(record.get("key")),
+                value=from_json(record.get("value")),
+                headers=[(name, from_json(value)) for name, value in record.get("headers", [])],
+                on_delivery=delivered(index),
+                **options,
+            )
+            self.producer.poll(0)
+        left = self.producer.flush(TIMEOUT)
+        failed = [place for place in places if not isinstance(place, list)]
+        if left or failed:
+            raise RuntimeError(f"{left} records not acknowledged, errors: {failed[:3]}")
+        return {"places": places}
+
+    def read(self, topic, wait, maximum):
+        """Gives committed records that were not given yet."""
+        reader = self.readers.get(topic)
+        if reader is None:
+            reader = self.readers[topic] = self.reader(topic, False)
+        return self.records(topic, reader.consume(num_messages=maximum, timeout=wait))
+
+    def rest(self, topic):
+        """Gives all committed records that were not given yet, up to the end as it is now."""
+        reader = self.readers.pop(topic, None)
+        if reader is not None:
+            reader.close()
+        reader = self.reader(topic, True)
+        missing, taken = set(self.partitions(topic)), []
+        while missing:
+            messages = reader.consume(num_messages=5000, timeout=0.05)
+            for message in messages:
+                error = message.error()
+                if error and error.code() == kafka.KafkaError._PARTITION_EOF:
+                    missing.discard(message.partition())
+                else:
+                    taken.append(message)
+        reader.close()
+        return self.records(topic, taken)
+
+    def records(self, topic, messages):
+        records = [to_json(message) for message in messages]
+        for record in records:
+            self.next[topic, record["partition"]] = record["offset"] + 1
+        return {"records": records}
+
+    def reader(self, topic, with_end):
+        consumer = kafka.Consumer(
+            {
+                "bootstrap.servers": SERVERS,
+                "group.id": "reads-without-a-group",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": with_end,
+                "fetch.wait.max.ms": 50,
+                "fetch.message.max.bytes": 8 << 20,
+            }
+        )
+        places = [(p, self.next.get((topic, p), 0)) for p in self.partitions(topic)]
+        consumer.assign([kafka.TopicPartition(topic, p, offset) for p, offset in places])
+        return consumer
+
+    def partitions(self, topic):
+        metadata = self.admin.list_topics(topic, timeout=TIMEOUT)
+        return sorted(metadata.topics[topic].partitions)
+
+    def committed(self, topic, group):
+        """Gives the group's committed offset of each partition, -1 for none."""
+        consumer = kafka.Consumer({"bootstrap.servers": SERVERS, "group.id": group})
+        try:
+            asked = [kafka.TopicPartition(topic, p) for p in self.partitions(topic)]
+            found = consumer.committed(asked, timeout=TIMEOUT)
+            return {"offsets": [max(place.offset, -1) for place in found]}
+        finally:
+            consumer.close()
+
+
+def from_json(value):
+    if value is None:
+        return None
+    return bytes.fromhex(value["hex"]) if "hex" in value else value["text"].encode()
+
+
+def bytes_json(value):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = value.encode()
+    try:
+        return {"text": value.decode()}
+    except UnicodeDecodeError:
+        return {"hex": value.hex()}
+
+
+def to_json(record):
+    if record.error():
+        raise RuntimeError(str(record.error()))
+    return {
+        "topic": record.topic(),
+        "partition": record.partition(),
+        "offset": record.offset(),
+        "key": bytes_json(record.key()),
+        "value": bytes_json(record.value()),
+        "headers": [[name, bytes_json(value)] for name, value in record.headers() or []],
+    }
+
+
+def main():
+    client = Client()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(client, request.pop("op"))(**request)
+        except Exception as error:  # whatever it is, the test has to see it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
