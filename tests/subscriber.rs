@@ -124,8 +124,11 @@ try:
     subscriber.handle(sqlite3.connect(':memory:'), Message())
 except ValueError as error:
     print(error)";
-    let output =
-        Command::new(python_with("subscriber", "subscriber/requirements.txt")).args(["-c", program]).arg(sample).output().unwrap();
+    let output = Command::new(python_with("subscriber", "subscriber/requirements.txt"))
+        .args(["-c", program])
+        .arg(sample)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(said.trim(), "unknown status 'vanished': this subscriber is too old");
 }
