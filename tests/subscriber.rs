@@ -91,7 +91,7 @@ async fn the_sample_sees_what_was_committed_and_nothing_twice() {
     let first = outcome("o-1", "1", &json!({}));
     let second = outcome("o-2", "2", &json!({"status": "failed", "failure": failure}));
     let never = outcome("o-3", "3", &json!({}));
-    send(&producer, &[first.clone()], true);
+    send(&producer, std::slice::from_ref(&first), true);
     send(&producer, &[never], false);
     send(&producer, &[first, second], true);
 
