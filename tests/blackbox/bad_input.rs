@@ -28,7 +28,7 @@ fn wrong_records() -> Vec<(&'static str, Option<Vec<u8>>, &'static str)> {
         (
             "order-is-a-list",
             text(r#"{"type": "sale", "orderId": [], "devices": []}"#),
-            "missing_field",
+            "invalid_field",
         ),
         ("no-devices", text(&no_devices), "no_devices"),
     ]

@@ -20,9 +20,10 @@ fn sent(world: &World) -> (usize, usize) {
     let mut repeated = 0;
     for operation in world.sandbox.entries("operations?method=claimAsync") {
         let items = operation["items"].as_array().unwrap();
-        let keys = items.iter().map(|item| item["device"].as_str().unwrap().to_owned());
-        // Every key is to be inserted.
-        let again = keys.fold(false, |again, key| !devices.insert(key) || again);
+        let mut again = false;
+        for item in items {
+            again |= !devices.insert(item["device"].as_str().unwrap().to_owned());
+        }
         repeated += usize::from(again);
     }
     (devices.len(), repeated)
