@@ -39,6 +39,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) settings: &'a [(&'a str, &'a str)],
     /// The accounts, in place of [`ACCOUNT`].
     pub(crate) accounts: Option<&'a str>,
+    /// A broker of its own, in place of the shared one.
+    pub(crate) kafka: Option<&'a Kafka>,
 }
 
 /// An outcome as a subscriber sees it.
@@ -103,7 +105,9 @@ impl World {
     /// With a sandbox, and no topics.
     pub(crate) fn without_topics(name: &str, setup: Setup<'_>) -> Self {
         let directory = tempfile::Builder::new().prefix("blackbox-").tempdir().unwrap();
-        let servers = Kafka::shared().bootstrap_servers();
+        let servers = setup
+            .kafka
+            .map_or_else(|| Kafka::shared().bootstrap_servers(), Kafka::bootstrap_servers);
         let sandbox = Sandbox::start(directory.path(), setup.sandbox);
         let mut world = Self {
             client: Client::start(&servers),
