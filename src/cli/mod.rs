@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
 
 #[allow(clippy::print_stdout)]
 fn demo(args: DemoArgs) -> ExitCode {
-    if let Err(code) = start_logs("warn") {
+    if let Err(code) = start_logs("warn,zerotouch_worker::demo=info") {
         return code;
     }
     let form = args.summary;

@@ -8,8 +8,7 @@ use crate::engine::lane::{Fate, Fold, LanePhase, fold};
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{CommandContent, CommandRead, DeadLetterWrite, GuardMode, Now, OutcomeWrite};
 use crate::model::{
-    Action, CommandFacts, Epoch, Failure, FailureCode, Offset, PackedCommand, Partition, Status,
-    Verdict,
+    Action, Epoch, Failure, FailureCode, Offset, PackedCommand, Partition, Status, Verdict,
 };
 
 use super::Worker;
@@ -37,8 +36,8 @@ impl Worker {
                     let write = DeadLetterWrite { partition, offset, record };
                     self.commit.dead_letters.push_back((epoch, write));
                 }
-                (_, CommandContent::Command { facts, account: None, packed }) => {
-                    self.refuse_account(now, (partition, offset, epoch), &facts, packed);
+                (_, CommandContent::Command { account: None, packed, .. }) => {
+                    self.refuse_account(now, (partition, offset, epoch), packed);
                 }
                 (fate, CommandContent::Command { facts, account: Some(account), packed }) => {
                     let place = (partition, offset);
@@ -75,7 +74,6 @@ impl Worker {
         &mut self,
         now: Now,
         (partition, offset, epoch): (Partition, Offset, Epoch),
-        _facts: &CommandFacts,
         packed: PackedCommand,
     ) {
         let failure = Failure {

@@ -97,7 +97,7 @@ impl Worker {
         if batch.phase == Phase::Waiting {
             let account = batch.account;
             if batch.ambiguous && now.mono >= batch.deadline {
-                self.verify_all(now, ix, Why::AnswerLost);
+                self.verify_all(ix, &Why::AnswerLost);
             } else {
                 self.account(account).resends.push_back(ix);
             }
@@ -109,7 +109,7 @@ impl Worker {
         if batch.phase == Phase::Polling {
             let account = batch.account;
             if now.mono >= batch.deadline {
-                self.verify_all(now, ix, Why::Deadline);
+                self.verify_all(ix, &Why::Deadline);
             } else {
                 self.account(account).polls.push_back(ix);
             }
@@ -145,12 +145,12 @@ impl Worker {
                     message,
                     "an operation failed as a whole; its devices are looked up"
                 );
-                self.verify_all(now, ix, Why::OperationFailed { code, message: message.into() });
+                self.verify_all(ix, &Why::OperationFailed { code, message: message.into() });
             }
-            Err(CallFailure::NotFound) => self.verify_all(now, ix, Why::Vanished),
+            Err(CallFailure::NotFound) => self.verify_all(ix, &Why::Vanished),
             Err(CallFailure::Rejected { status, message, .. }) => {
                 tracing::warn!(status, message, "a poll was rejected; the devices are looked up");
-                self.verify_all(now, ix, Why::Vanished);
+                self.verify_all(ix, &Why::Vanished);
             }
             Err(CallFailure::NotSent { reason } | CallFailure::Ambiguous { reason }) => {
                 let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
@@ -198,7 +198,7 @@ impl Worker {
     }
 
     /// Finds out about every device of a batch by itself.
-    fn verify_all(&mut self, _now: Now, ix: BatchIx, why: Why) {
+    fn verify_all(&mut self, ix: BatchIx, why: &Why) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         batch.phase = Phase::Settling;
         for name in std::mem::take(&mut batch.items) {

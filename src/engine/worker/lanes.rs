@@ -125,6 +125,24 @@ impl Worker {
     /// All commands of a restored batch are here again: go on where the last owner stopped.
     pub(super) fn on_restored(&mut self, now: Now, ix: BatchIx) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
+        // A command that the topic no longer holds can have no outcome; the batch must not wait
+        // for it for ever.
+        let slots = &self.slots;
+        let found = batch.items.iter().flat_map(|name| slots.with_folded(name.ix));
+        let mut found: Vec<Offset> = found.map(|ix| slots[ix].offset).collect();
+        found.sort_unstable();
+        for (partition, part) in &mut batch.lanes {
+            let known = part.open.len();
+            part.open.retain(|offset| found.binary_search(offset).is_ok());
+            if part.open.len() < known {
+                tracing::error!(
+                    batch = %batch.id, %partition, missing = known - part.open.len(),
+                    "commands of an unfinished batch are no longer in the commands topic; its \
+                     retention is shorter than an outage was"
+                );
+                self.commit.dirty.insert((*partition, ix));
+            }
+        }
         if batch.operation.is_some() {
             batch.phase = Phase::Polling;
             self.timers.insert((now.mono, Timer::Poll(ix)));

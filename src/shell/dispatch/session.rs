@@ -1,6 +1,6 @@
 //! One session: inputs from Kafka and HTTP to the engine, its effects to Kafka and HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +31,16 @@ pub(super) enum Ended {
 enum Message {
     Consumer(ConsumerEvent),
     Input(Input),
-    Committed(u64, Result<(), CommitError>),
+    Committed(Attempt, Result<(), CommitError>),
     Broken(String),
+}
+
+/// One try to write a transaction.
+#[derive(Debug)]
+struct Attempt {
+    contents: Arc<Transaction>,
+    /// Places among its dead letters whose bytes are too large to be written once more.
+    stripped: BTreeSet<usize>,
 }
 
 /// How long one wait of a ledger's replay may take.
@@ -149,11 +157,18 @@ impl Session {
             Message::Consumer(event) => self.on_consumer(event),
             Message::Input(input) => self.feed(input),
             Message::Broken(reason) => self.ended = Some(Ended::Broken(reason)),
-            Message::Committed(transaction, Ok(())) => {
+            Message::Committed(attempt, result) => self.on_committed(attempt, result),
+        }
+    }
+
+    fn on_committed(&mut self, attempt: Attempt, result: Result<(), CommitError>) {
+        let transaction = attempt.contents.number;
+        match result {
+            Ok(()) => {
                 self.dispatch.stats.transactions.add(1);
                 self.feed(Input::Committed { transaction });
             }
-            Message::Committed(transaction, Err(CommitError::Aborted { reason, .. })) => {
+            Err(CommitError::Aborted { reason, .. }) => {
                 self.dispatch.stats.aborted.add(1);
                 tracing::info!(
                     reason,
@@ -161,14 +176,19 @@ impl Session {
                 );
                 self.feed(Input::Aborted { transaction });
             }
-            Message::Committed(
-                _,
-                Err(
-                    error @ (CommitError::Unknown { .. }
-                    | CommitError::Fatal { .. }
-                    | CommitError::Fenced { .. }
-                    | CommitError::RecordTooLarge { .. }),
-                ),
+            Err(error @ CommitError::RecordTooLarge { index, .. }) => {
+                let mut attempt = attempt;
+                match translate::dead_letter_at(&attempt.contents, index) {
+                    // The record is still in the commands topic; its place and what is wrong with
+                    // it are in the headers.
+                    Some(place) if attempt.stripped.insert(place) => self.commit(attempt),
+                    _ => self.ended = Some(Ended::Broken(error.to_string())),
+                }
+            }
+            Err(
+                error @ (CommitError::Unknown { .. }
+                | CommitError::Fatal { .. }
+                | CommitError::Fenced { .. }),
             ) => self.ended = Some(Ended::Broken(error.to_string())),
         }
     }
@@ -236,7 +256,9 @@ impl Session {
             Effect::Start { partition, from, .. } => {
                 self.consumer.start(self.commands(partition), StartAt::Offset(from.0));
             }
-            Effect::Commit(transaction) => self.commit(transaction),
+            Effect::Commit(contents) => {
+                self.commit(Attempt { contents, stripped: BTreeSet::new() });
+            }
             Effect::Submit(submit) => self.submit(submit),
             Effect::Poll { call, account, operation } => {
                 self.dispatch.stats.polls.add(1);
@@ -300,22 +322,24 @@ impl Session {
         });
     }
 
-    fn commit(&self, contents: Arc<Transaction>) {
+    fn commit(&self, attempt: Attempt) {
         let dispatch = Arc::clone(&self.dispatch);
         let (producer, group) = (Arc::clone(&self.producer), self.group.clone());
         let messages = self.messages.clone();
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
         tokio::task::spawn_blocking(move || {
-            let encoded = translate::transaction(&dispatch.topics, &contents, group);
+            let Attempt { contents, stripped } = &attempt;
+            let encoded = translate::transaction(&dispatch.topics, contents, stripped, group);
             producer.commit(encoded, move |result| {
+                let contents = &attempt.contents;
                 if result.is_ok() {
                     dispatch.stats.outcomes.add(contents.outcomes.len() as u64);
                     dispatch.stats.dead_letters.add(contents.dead_letters.len() as u64);
                     if let Some(observer) = &dispatch.observer {
-                        observer(&contents);
+                        observer(contents);
                     }
                 }
-                let _ = messages.send(Message::Committed(contents.number, result));
+                let _ = messages.send(Message::Committed(attempt, result));
             });
         });
     }

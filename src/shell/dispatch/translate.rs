@@ -1,5 +1,6 @@
 //! Records of the commands topic into inputs, and the engine's transactions into records.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -42,16 +43,28 @@ pub(super) fn command(
     CommandRead { offset, content }
 }
 
-/// Encodes a transaction.
+/// Which of its dead letters stands at a place among the records of a transaction.
+pub(super) fn dead_letter_at(contents: &Transaction, index: usize) -> Option<usize> {
+    let place = index.checked_sub(contents.outcomes.len())?;
+    (place < contents.dead_letters.len()).then_some(place)
+}
+
+/// Encodes a transaction: outcomes, then dead letters, those `stripped` without their bytes, then
+/// the ledger.
 pub(super) fn transaction(
     topics: &Topics,
     contents: &Transaction,
+    stripped: &BTreeSet<usize>,
     group: Option<Arc<GroupMetadata>>,
 ) -> kafka::Transaction {
     let Transaction { ledger, outcomes, dead_letters, offsets, .. } = contents;
     let mut records = Vec::with_capacity(ledger.len() + outcomes.len() + dead_letters.len());
     records.extend(outcomes.iter().map(|write| outcome(topics, write)));
-    records.extend(dead_letters.iter().map(|write| dead_letter(topics, write)));
+    records.extend(dead_letters.iter().enumerate().map(|(place, write)| {
+        let mut record = dead_letter(topics, write);
+        record.payload.take_if(|_| stripped.contains(&place));
+        record
+    }));
     records.extend(ledger.iter().map(|write| ledger_record(topics, write)));
     let offsets = offsets
         .iter()

@@ -8,7 +8,7 @@ use crate::model::{Cause, Command};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write(Command),
+    Write(Box<Command>),
     Read,
     Run(u16),
     Crash,
@@ -35,7 +35,7 @@ fn commands() -> impl Strategy<Value = Command> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        12 => commands().prop_map(Step::Write),
+        12 => commands().prop_map(|command| Step::Write(Box::new(command))),
         4 => Just(Step::Read),
         6 => (1_u16..40).prop_map(Step::Run),
         1 => Just(Step::Crash),
@@ -78,7 +78,7 @@ proptest! {
             match step {
                 Step::Write(command) => {
                     let lane = command.facts().unwrap().device.0 % 3;
-                    world.write(i32::try_from(lane).unwrap(), command);
+                    world.write(i32::try_from(lane).unwrap(), *command);
                 }
                 Step::Read => world.read_all(),
                 Step::Run(count) => {

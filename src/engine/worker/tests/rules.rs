@@ -265,3 +265,23 @@ fn while_more_is_known_to_wait_a_batch_is_not_closed_early() {
     read(&mut world, 6..10);
     assert!(matches!(world.worker.next_effect(), Some(Effect::Commit(_))), "full, so it goes");
 }
+
+#[test]
+fn a_batch_does_not_wait_for_commands_that_the_topic_has_lost() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.write(0, sale(2, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    world.run_commits();
+    world.crash();
+    world.run();
+    world.forget_before(0, 1);
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded"]);
+    assert_eq!(world.ledger.len(), 0, "{:?}", world.ledger);
+    assert_eq!(world.worker.report().accounts[0].batches, 0);
+}

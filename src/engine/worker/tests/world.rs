@@ -51,6 +51,7 @@ pub(super) struct World {
     epoch: u64,
     epochs: BTreeMap<Partition, Epoch>,
     rng: ChaCha8Rng,
+    lost_before: i64,
 }
 
 pub(super) fn options() -> Options {
@@ -129,6 +130,7 @@ impl World {
             epoch: 0,
             epochs: BTreeMap::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
+            lost_before: 0,
         }
     }
 
@@ -209,6 +211,20 @@ impl World {
         true
     }
 
+    /// Handles what is at hand, without letting time pass.
+    pub(super) fn run_commits(&mut self) {
+        while let Some(input) = self.inputs.pop_front() {
+            self.feed(input);
+        }
+    }
+
+    /// The topic's retention has taken the records before `offset`.
+    pub(super) fn forget_before(&mut self, partition: i32, offset: usize) {
+        let position = self.position.get_mut(&Partition(partition)).unwrap();
+        *position = (*position).max(offset);
+        self.lost_before = i64::try_from(offset).unwrap();
+    }
+
     pub(super) fn run(&mut self) {
         for _ in 0..1_000_000 {
             if !self.step() {
@@ -277,7 +293,7 @@ impl World {
         for write in &transaction.offsets {
             let before = self.offsets.insert(write.partition, write.offset);
             assert!(before.is_none_or(|before| before <= write.offset), "a watermark went back");
-            let undecided = (0..write.offset.0).map(Offset).find(|offset| {
+            let undecided = (self.lost_before..write.offset.0).map(Offset).find(|offset| {
                 !self.outcomes.iter().any(|o| o.partition == write.partition && o.offset == *offset)
             });
             assert_eq!(undecided, None, "I4: the watermark passed a command without outcome");
