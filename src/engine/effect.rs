@@ -60,7 +60,7 @@ pub enum Effect {
     Drained,
 }
 
-/// The call of a batch. Only [`super::worker`]'s answer to a committed intent makes one (I5).
+/// The call of a batch. Only the worker's answer to a committed intent makes one (I5).
 #[derive(Debug)]
 pub struct Submit {
     /// To be repeated in the answer.

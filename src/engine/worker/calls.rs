@@ -208,7 +208,7 @@ impl Worker {
         }
         let lease_until = began + self.options.lease;
         if now.mono >= lease_until {
-            tracing::warn!(batch = %batch.id, "the intent took longer than the lease; intended anew");
+            tracing::warn!(batch = %batch.id, "an intent outlasted its lease; intended anew");
             return self.intend(now, ix);
         }
         let slots = &self.slots;

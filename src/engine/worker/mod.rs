@@ -1,9 +1,9 @@
 //! The root machine: sole owner of the state, sole writer of effects.
 //!
-//! After every input it does its upkeep: timers that are due, calls that the quota grants, partitions
-//! to pause or resume, the next transaction. Its parts: [`lanes`] (partitions come and go), [`admit`]
-//! (commands come in), [`calls`] (what goes out), [`answers`] and [`lookups`] (what comes back),
-//! [`verdicts`] (outcomes), [`commits`] (transactions).
+//! After every input it does its upkeep: timers that are due, calls that the quota grants,
+//! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
+//! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
+//! back), `verdicts` (outcomes), `commits` (transactions).
 
 mod admit;
 mod answers;
