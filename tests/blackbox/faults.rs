@@ -111,12 +111,15 @@ fn an_operation_that_never_says_done_is_decided_by_lookup_after_the_deadline() {
     let never = world.outcome_of("never");
     assert_eq!((never.status(), never.code()), ("unresolved", "transport.deadline_exceeded"));
     assert_eq!(never.json["failure"]["retryable"], true);
-    invariants::every_line_and_command_has_one_outcome(&world);
+    assert_eq!(world.sandbox.batches("claimAsync"), 2, "it may still change: it is not sent again");
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
 }
 
 #[test]
 fn devices_of_a_failed_or_vanished_operation_are_looked_up_and_sent_again_if_that_is_safe() {
-    let mut world = world("operation-error", &[]);
+    // The operations end before they are first asked for.
+    let mut world = world("operation-error", &["--operation-time", "20ms"]);
     let _worker = world.worker();
     let error = json!({"kind": "operationError", "code": 13});
     sell_twenty(&mut world, &[json!({"method": "claimAsync", "times": 1, "fault": error})]);
@@ -127,8 +130,8 @@ fn devices_of_a_failed_or_vanished_operation_are_looked_up_and_sent_again_if_tha
     world.sandbox.rule(&json!({"method": "claimAsync", "times": 1, "fault": vanish}));
     world.send(&[sale("vanished", "order-2", "100", &[50])]);
     world.wait_until_quiet(SOON);
-    assert!(["succeeded", "unresolved"].contains(&world.outcome_of("vanished").status()));
-    invariants::every_line_and_command_has_one_outcome(&world);
+    assert_eq!(world.outcome_of("vanished").status(), "succeeded", "the lookup shows it claimed");
+    invariants::hold(&world);
 }
 
 #[test]
@@ -218,14 +221,20 @@ fn a_return_does_not_take_a_device_from_a_customer_of_another_order() {
 fn devices_that_fail_for_a_passing_reason_are_sent_again_a_few_times() {
     let mut world = world("passing", &[]);
     let _worker = world.worker();
-    let limit = json!({"kind": "deviceStatus", "status": "OTHER_ERROR"});
-    world.sandbox.rule(&json!({"device": key(0), "times": 1, "fault": limit}));
+    let error = json!({"kind": "deviceStatus", "status": "OTHER_ERROR"});
+    world.sandbox.rule(&json!({"device": key(0), "times": 1, "fault": error}));
+    world.sandbox.rule(&json!({"device": key(2), "fault": error}));
     world.send(&single_sales(0..3));
     world.wait_until_quiet(SOON);
     let first = world.outcome_of("sale-0");
-    let (status, attempts) = (first.status(), &first.json["attempts"]);
-    assert!(status == "succeeded" || first.json["failure"]["retryable"] == false, "{first:?}");
-    assert!(status != "succeeded" || *attempts == 2, "{attempts} attempts");
+    assert_eq!((first.status(), &first.json["attempts"]), ("succeeded", &json!(2)));
     assert_eq!(world.outcome_of("sale-1").status(), "succeeded");
+    let third = world.outcome_of("sale-2");
+    assert_eq!((third.status(), third.code()), ("failed", "device.other"));
+    assert_eq!(third.text("/failure/apiStatus"), "SINGLE_DEVICE_STATUS_OTHER_ERROR");
+    assert_eq!(
+        (&third.json["attempts"], &third.json["failure"]["retryable"]),
+        (&json!(5), &json!(true))
+    );
     invariants::hold(&world);
 }

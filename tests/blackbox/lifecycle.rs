@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::events::single_sales;
+use crate::events::{event, key, sale, single_sales};
 use crate::invariants;
 use crate::process::wait_for;
 use crate::world::{PARTITIONS, SOON, Setup, World};
@@ -20,9 +20,10 @@ fn sent(world: &World) -> (usize, usize) {
     let mut repeated = 0;
     for operation in world.sandbox.entries("operations?method=claimAsync") {
         let items = operation["items"].as_array().unwrap();
-        let keys = items.iter().map(|item| item["device"].as_str().unwrap().to_owned());
-        // Every key is to be inserted.
-        let again = keys.fold(false, |again, key| !devices.insert(key) || again);
+        let mut again = false;
+        for item in items {
+            again |= !devices.insert(item["device"].as_str().unwrap().to_owned());
+        }
         repeated += usize::from(again);
     }
     (devices.len(), repeated)
@@ -81,9 +82,18 @@ fn a_second_signal_ends_the_worker_at_once_and_the_next_start_recovers() {
     invariants::hold(&world);
 }
 
+/// A moment that nobody has chosen, so that many runs see many places to die in.
+fn pass_a_moment(longest: Duration) -> Duration {
+    let longest = u64::try_from(longest.as_millis()).unwrap();
+    let moment = Duration::from_millis(rand::random_range(0..longest));
+    std::thread::park_timeout(moment);
+    moment
+}
+
 #[test]
 fn killed_again_and_again_the_worker_loses_nothing_and_publishes_nothing_twice() {
-    const KILLS: usize = 6;
+    const KILLS: u64 = 6;
+    const EACH: u64 = 330;
     let settings = [
         ("batch.items_max", "100"),
         ("retry.ambiguous_grace", "\"3s\""),
@@ -94,25 +104,22 @@ fn killed_again_and_again_the_worker_loses_nothing_and_publishes_nothing_twice()
         "killed",
         Setup { sandbox: &["--operation-time", "1s"], settings: &settings, ..Setup::default() },
     );
-    let mut devices = 0..2_000;
     for round in 0..KILLS {
         let mut worker = world.worker();
-        let some: Vec<u64> = devices.by_ref().take(2_000 / KILLS).collect();
-        world.send(&single_sales(some[0]..some[some.len() - 1] + 1));
+        let before = world.sandbox.batches("claimAsync");
+        world.send(&single_sales(round * EACH..(round + 1) * EACH));
         // Some kills fall into recovery, some into the work after it.
         if round % 2 == 0 {
-            let before = world.sandbox.batches("claimAsync");
             wait_for("calls", SOON, || {
                 (world.sandbox.batches("claimAsync") > before).then_some(())
             });
         }
-        let moment = Duration::from_millis(rand::random_range(0..1_500));
+        let moment = pass_a_moment(Duration::from_millis(1_500));
         eprintln!("round {round}: killed after {moment:?}");
-        std::thread::park_timeout(moment);
         worker.kill9();
         invariants::watermarks_pass_nothing_undecided(&mut world);
     }
-    world.send(&single_sales(devices.start..2_000));
+    world.send(&single_sales(KILLS * EACH..2_000));
     let _worker = world.worker();
     world.wait_for_outcomes(2_000, 2 * SOON);
     world.wait_until_quiet(SOON);
@@ -122,9 +129,72 @@ fn killed_again_and_again_the_worker_loses_nothing_and_publishes_nothing_twice()
     assert_eq!(sent, 2_000);
     // A kill between a call and the record of its operation's name leaves one call in doubt, which
     // each lane makes again for its own devices.
-    let most = KILLS * usize::try_from(PARTITIONS).unwrap();
+    let most = usize::try_from(KILLS).unwrap() * usize::try_from(PARTITIONS).unwrap();
     eprintln!("{repeated} batches were sent again after {KILLS} kills");
     assert!(repeated <= most, "{repeated} batches sent again after {KILLS} kills");
+    invariants::hold(&world);
+    invariants::watermarks_pass_nothing_undecided(&mut world);
+}
+
+/// Everything that can happen to the devices of a range within a moment, mixed.
+fn mixed_events(round: u64, devices: std::ops::Range<u64>) -> Vec<Value> {
+    let mut events = single_sales(devices.clone());
+    for n in devices {
+        let order = format!("order-{n}");
+        let mut amended = event("amendment", &format!("amend-{n}"), &order, &[n]);
+        amended["metadata"] = json!({"round": round.to_string()});
+        let mut returned = event("return", &format!("return-{n}"), &order, &[n]);
+        let second_order = format!("second-{n}");
+        let second = sale(&second_order, &second_order, "200", &[n]);
+        match n % 6 {
+            0 => events.push(amended),
+            1 => events.push(event("cancellation", &format!("cancel-{n}"), &order, &[n])),
+            2 => events.extend([amended, returned]),
+            3 => {
+                returned["metadata"] = json!({"reason": "broken"});
+                events.push(returned);
+            }
+            4 => events.extend([returned, second]),
+            _ => {}
+        }
+    }
+    events
+}
+
+#[test]
+fn devices_end_as_their_commands_say_although_the_worker_is_killed_in_between() {
+    const KILLS: u64 = 5;
+    const EACH: u64 = 120;
+    let settings = [
+        ("batch.items_max", "40"),
+        ("retry.ambiguous_grace", "\"2s\""),
+        ("kafka.transaction_timeout", "\"2s\""),
+        ("kafka.commit_timeout", "\"1500ms\""),
+    ];
+    let mut world = World::new(
+        "killed-mixed",
+        Setup { sandbox: &["--operation-time", "500ms"], settings: &settings, ..Setup::default() },
+    );
+    for round in 0..KILLS {
+        let mut worker = world.worker();
+        world.send(&mixed_events(round, round * EACH..(round + 1) * EACH));
+        let done = world.outcomes.len();
+        world.wait_for_outcomes(done + 1, SOON);
+        let moment = pass_a_moment(Duration::from_millis(1_500));
+        eprintln!("round {round}: killed after {moment:?}");
+        worker.kill9();
+        invariants::watermarks_pass_nothing_undecided(&mut world);
+    }
+    let _worker = world.worker();
+    world.wait_until_quiet(2 * SOON);
+    let statuses = world.statuses();
+    eprintln!("{statuses:?}");
+    assert!(!statuses.contains_key("failed") && !statuses.contains_key("unresolved"));
+    for n in (0..KILLS * EACH).filter(|n| n % 6 == 1 || n % 6 == 3) {
+        let device = world.sandbox.device(&key(n));
+        let holder = device.map_or(Value::Null, |device| device["claim"].clone());
+        assert_eq!(holder, Value::Null, "device {n} was cancelled or returned");
+    }
     invariants::hold(&world);
     invariants::watermarks_pass_nothing_undecided(&mut world);
 }
@@ -140,13 +210,23 @@ quota_window = "10s"
 
 #[test]
 fn workers_of_a_group_share_lanes_and_quota_and_every_command_gets_one_outcome() {
+    one_joins_and_one_leaves("two-workers", "\"classic\"");
+}
+
+#[test]
+fn workers_share_lanes_and_quota_with_the_consumer_protocol_too() {
+    one_joins_and_one_leaves("two-consumers", "\"consumer\"");
+}
+
+fn one_joins_and_one_leaves(name: &str, protocol: &str) {
     let settings = [
+        ("kafka.group_protocol", protocol),
         ("batch.items_max", "20"),
         ("operation.poll_delay_min", "\"1s\""),
         ("operation.poll_delay_max", "\"2s\""),
     ];
     let mut world = World::new(
-        "two-workers",
+        name,
         Setup {
             sandbox: &["--quota-calls", "100", "--quota-window", "10s", "--operation-time", "1s"],
             settings: &settings,
