@@ -114,6 +114,15 @@ pub struct DeadLetterWrite {
     pub record: Arc<ForeignRecord>,
 }
 
+impl DeadLetterWrite {
+    /// Bytes of the record.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        len(&self.record.key) + len(&self.record.payload)
+    }
+}
+
 /// The watermark of one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetWrite {

@@ -179,6 +179,9 @@ impl Session {
         match event {
             ConsumerEvent::Assigned { partitions, group } => {
                 self.group = Some(group);
+                if self.paused {
+                    self.consumer.pause(partitions.clone());
+                }
                 self.owned.extend(partitions);
             }
             ConsumerEvent::Revoked { partitions, group } => {
