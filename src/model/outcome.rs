@@ -157,9 +157,6 @@ pub enum FailureCode {
     /// The operation vanished, or its result left this device out.
     #[serde(rename = "transport.result_missing")]
     ResultMissing,
-    /// The answer to the call was lost, and what it did could not be established.
-    #[serde(rename = "transport.answer_lost")]
-    AnswerLost,
 }
 
 impl FailureCode {
@@ -191,7 +188,6 @@ impl FailureCode {
             Self::BatchOperationFailed => "batch.operation_failed",
             Self::DeadlineExceeded => "transport.deadline_exceeded",
             Self::ResultMissing => "transport.result_missing",
-            Self::AnswerLost => "transport.answer_lost",
         }
     }
 }

@@ -244,8 +244,7 @@ fn certainty(outcome: Option<&OutcomeSeen>) -> (Certainty, Certainty) {
             Some(
                 FailureCode::BatchOperationFailed
                 | FailureCode::DeadlineExceeded
-                | FailureCode::ResultMissing
-                | FailureCode::AnswerLost,
+                | FailureCode::ResultMissing,
             ) => Certainty::Maybe,
             _ => Certainty::Never,
         },

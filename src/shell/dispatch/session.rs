@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Effect, Input, Options, Submit, Transaction, Worker};
@@ -45,6 +45,9 @@ struct Attempt {
 
 /// How long one wait of a ledger's replay may take.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(60);
+/// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
+/// consumer that finds no room waits, so a session that lags behind bounds what is in memory.
+const INBOX: usize = 16;
 /// Between two looks at the engine for the gauges.
 const GAUGES_EVERY: Duration = Duration::from_millis(200);
 
@@ -57,13 +60,13 @@ pub(super) struct Session {
     epochs: BTreeMap<i32, Epoch>,
     epoch_next: u64,
     accounts: Arc<BTreeMap<String, u16>>,
-    messages: UnboundedSender<Message>,
+    messages: Sender<Message>,
     ended: Option<Ended>,
 }
 
 impl Session {
     pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
-        let (messages, mut inbox) = unbounded_channel();
+        let (messages, mut inbox) = channel(INBOX);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
             began = Self::begin(dispatch, messages) => began,
@@ -73,6 +76,8 @@ impl Session {
             Err(reason) => return Ended::Broken(reason),
         };
         let ended = session.work(&mut inbox, &drain).await;
+        // Threads that wait for room in the inbox must not keep the clients from closing.
+        drop(inbox);
         // Leaving the group and closing the producer block for a moment.
         let closing = tokio::task::spawn_blocking(move || drop(session));
         if closing.await.is_err() {
@@ -82,10 +87,7 @@ impl Session {
     }
 
     /// Fences the transactions of an earlier process, then joins the group.
-    async fn begin(
-        dispatch: Arc<Dispatch>,
-        messages: UnboundedSender<Message>,
-    ) -> Result<Self, String> {
+    async fn begin(dispatch: Arc<Dispatch>, messages: Sender<Message>) -> Result<Self, String> {
         let producer = TransactionalProducer::spawn(&dispatch.kafka, &dispatch.transactional_id)
             .map_err(|error| error.to_string())?;
         let (reply, answer) = tokio::sync::oneshot::channel();
@@ -98,7 +100,7 @@ impl Session {
         let options = ConsumerOptions { mode: Mode::Gated, ..ConsumerOptions::default() };
         let topics = [&*dispatch.topics.commands];
         let consumer = Consumer::spawn(&dispatch.kafka, &topics, options, move |event| {
-            let _ = sink.send(Message::Consumer(event));
+            let _ = sink.blocking_send(Message::Consumer(event));
         })
         .map_err(|error| error.to_string())?;
         let accounts = dispatch.engine.accounts.iter().map(|account| account.name.to_string());
@@ -117,11 +119,7 @@ impl Session {
         })
     }
 
-    async fn work(
-        &mut self,
-        inbox: &mut UnboundedReceiver<Message>,
-        drain: &CancellationToken,
-    ) -> Ended {
+    async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
         let mut draining = false;
         loop {
@@ -142,7 +140,10 @@ impl Session {
                     draining = true;
                     self.feed(Input::DrainRequested);
                 }
-                _ = gauges.tick() => self.show(),
+                _ = gauges.tick() => {
+                    self.producer.end_process_if_hung();
+                    self.show();
+                }
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
                     Some(message) => self.on_message(message),
@@ -297,10 +298,10 @@ impl Session {
             let Submit { call, action, lease_until, commands, .. } = submit;
             let result = match client {
                 None => Err(no_client()),
-                Some(_) if clock.mono() >= lease_until => {
-                    Err(CallFailure::NotSent { reason: "the lease has passed".into() })
+                Some(client) => {
+                    let lease_until = clock.instant(lease_until);
+                    client.submit(action, &commands, lease_until).await.map(Into::into)
                 }
-                Some(client) => client.submit(action, &commands).await.map(Into::into),
             };
             Input::Submitted { call, result }
         });
@@ -318,7 +319,7 @@ impl Session {
                     | Input::LookedUp { result: Err(_), .. }
             );
             stats.failed_calls.add(u64::from(failed));
-            let _ = messages.send(Message::Input(input));
+            let _ = messages.send(Message::Input(input)).await;
         });
     }
 
@@ -327,7 +328,7 @@ impl Session {
         let (producer, group) = (Arc::clone(&self.producer), self.group.clone());
         let messages = self.messages.clone();
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
-        tokio::task::spawn_blocking(move || {
+        let encoding = tokio::task::spawn_blocking(move || {
             let Attempt { contents, stripped } = &attempt;
             let encoded = translate::transaction(&dispatch.topics, contents, stripped, group);
             producer.commit(encoded, move |result| {
@@ -339,8 +340,15 @@ impl Session {
                         observer(contents);
                     }
                 }
-                let _ = messages.send(Message::Committed(attempt, result));
+                let _ = messages.blocking_send(Message::Committed(attempt, result));
             });
+        });
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            if let Err(error) = encoding.await {
+                let reason = format!("a transaction could not be encoded: {error}");
+                let _ = messages.send(Message::Broken(reason)).await;
+            }
         });
     }
 
@@ -358,7 +366,7 @@ impl Session {
                     let records = replay(&dispatch.kafka, &ledger)?;
                     Ok(Input::LedgerRead { partition, epoch, committed, records })
                 });
-                let _ = messages.send(match read {
+                let _ = messages.blocking_send(match read {
                     Ok(input) => Message::Input(input),
                     Err(reason) => Message::Broken(reason),
                 });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,10 @@ struct Part {
 /// Records in one transaction, beyond which no further order event joins it, so that its time
 /// stays far below the broker's limit.
 const WRITTEN_MAX: usize = 20_000;
+/// Messages that wait for the session, at most; see dispatch.
+const INBOX: usize = 16;
+/// Between two looks at whether the producer hangs.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
 /// How long an aborted transaction waits before it is written again.
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 
@@ -69,12 +73,12 @@ pub(super) struct Session {
     lost: BTreeSet<TopicPartition>,
     /// Revoked partitions, released once they are in no transaction.
     closing: BTreeSet<TopicPartition>,
-    messages: UnboundedSender<Message>,
+    messages: Sender<Message>,
 }
 
 impl Session {
     pub(super) async fn run(intake: Arc<Intake>, drain: CancellationToken) -> Ended {
-        let (messages, mut inbox) = unbounded_channel();
+        let (messages, mut inbox) = channel(INBOX);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
             began = Self::begin(intake, messages) => began,
@@ -84,6 +88,8 @@ impl Session {
             Err(reason) => return Ended::Broken(reason),
         };
         let ended = session.work(&mut inbox, &drain).await;
+        // Threads that wait for room in the inbox must not keep the clients from closing.
+        drop(inbox);
         let closing = tokio::task::spawn_blocking(move || drop(session));
         if closing.await.is_err() {
             tracing::error!("closing the Kafka clients of intake panicked");
@@ -91,10 +97,7 @@ impl Session {
         ended
     }
 
-    async fn begin(
-        intake: Arc<Intake>,
-        messages: UnboundedSender<Message>,
-    ) -> Result<Self, String> {
+    async fn begin(intake: Arc<Intake>, messages: Sender<Message>) -> Result<Self, String> {
         let producer = TransactionalProducer::spawn(&intake.kafka, &intake.transactional_id)
             .map_err(|error| error.to_string())?;
         let (reply, answer) = tokio::sync::oneshot::channel();
@@ -107,7 +110,7 @@ impl Session {
         let options = ConsumerOptions { mode: Mode::Immediate, ..ConsumerOptions::default() };
         let sink = messages.clone();
         let consumer = Consumer::spawn(&intake.kafka, &topics, options, move |event| {
-            let _ = sink.send(Message::Consumer(event));
+            let _ = sink.blocking_send(Message::Consumer(event));
         })
         .map_err(|error| error.to_string())?;
         Ok(Self {
@@ -128,11 +131,8 @@ impl Session {
         })
     }
 
-    async fn work(
-        &mut self,
-        inbox: &mut UnboundedReceiver<Message>,
-        drain: &CancellationToken,
-    ) -> Ended {
+    async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
+        let mut watch = tokio::time::interval(WATCH_EVERY);
         loop {
             if drain.is_cancelled() && !self.is_running {
                 return Ended::Drained;
@@ -149,6 +149,10 @@ impl Session {
                 () = drain.cancelled(), if !self.is_running => return Ended::Drained,
                 message = inbox.recv() => Some(message),
                 () = lingered => None,
+                _ = watch.tick() => {
+                    self.producer.end_process_if_hung();
+                    None
+                }
             };
             let ended = match message {
                 None => None,
@@ -265,7 +269,7 @@ impl Session {
         let messages = self.messages.clone();
         let transaction = Transaction { records, offsets, group: self.group.clone() };
         self.producer.commit(transaction, move |result| {
-            let _ = messages.send(Message::Committed(result));
+            let _ = messages.blocking_send(Message::Committed(result));
         });
     }
 

@@ -84,6 +84,11 @@ pub enum CommitError {
     },
 }
 
+/// Far beyond every time limit of a transaction and of making a new producer.
+const HUNG: Duration = Duration::from_secs(600);
+/// Exit status of a process whose Kafka client hangs (`EX_SOFTWARE`).
+const EXIT_HUNG: i32 = 70;
+
 /// How a commit is answered, on the producer's thread.
 pub type Reply = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 
@@ -135,6 +140,17 @@ impl TransactionalProducer {
     /// librdkafka has been seen to hang: far beyond them all, the process should be restarted.
     pub fn busy_for(&self) -> Option<Duration> {
         self.busy.elapsed()
+    }
+
+    /// Ends the process if librdkafka has not come back for far longer than every time limit
+    /// allows. It cannot be stopped from within, and the next start recovers.
+    pub fn end_process_if_hung(&self) {
+        if self.busy_for().is_some_and(|busy| busy > HUNG) {
+            tracing::error!(
+                "the Kafka producer hangs; the process ends so that it is started anew"
+            );
+            std::process::exit(EXIT_HUNG);
+        }
     }
 
     /// Ends the producer once all that was handed over has been answered.

@@ -118,7 +118,11 @@ pub fn from_reply(
         403 if api.as_ref().is_some_and(ApiError::is_quota) => throttled(),
         403 => forbidden(method, api),
         404 => missing(method, api),
-        400 | 409 | 412 | 413 | 422 => bad_request(method, http, api.unwrap_or_default()),
+        // A request that is too large is halved, whoever says so.
+        413 => bad_request(method, http, api.unwrap_or_default()),
+        400 | 409 | 412 | 422 if api.is_some() => {
+            bad_request(method, http, api.unwrap_or_default())
+        }
         408 | 500..=599 => ambiguous(format!("HTTP {http}{}", said(&api))),
         400..=499 => match api {
             Some(api) => api.rejected(http),

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -98,15 +99,18 @@ impl ResellerClient {
 
     /// Submits a batch and gives the name of the operation that carries it.
     ///
+    /// Leaves no later than `not_after`, else it is not sent.
+    ///
     /// # Errors
     /// What became of the call; see [`CallFailure`].
     pub async fn submit(
         &self,
         action: Action,
         commands: &[PackedCommand],
+        not_after: Option<Instant>,
     ) -> Result<String, CallFailure> {
         let body = SubmitRequest::new(action, commands.iter().map(PackedCommand::unpack));
-        let reply = self.post(action.into(), &body, commands.len()).await?;
+        let reply = self.post(action.into(), &body, commands.len(), not_after).await?;
         results::decode_name(&reply)
     }
 
@@ -150,7 +154,7 @@ impl ResellerClient {
                 if page == self.inner.options.find_pages_max {
                     return Err(failure::ambiguous("the lookup found more devices than it may"));
                 }
-                let body = self.post(Method::FindByIdentifier, &search, 1).await?;
+                let body = self.post(Method::FindByIdentifier, &search, 1, None).await?;
                 let reply: FindDevicesResponse = decode(&body)?;
                 found.extend(reply.devices);
                 search.page_token = reply.next_page_token.filter(|token| !token.is_empty());
@@ -175,7 +179,7 @@ impl ResellerClient {
         page_token: Option<String>,
     ) -> Result<DevicePage, CallFailure> {
         let body = google::find_by_owner(customers, page_token);
-        let reply = self.post(Method::FindByOwner, &body, customers.len()).await?;
+        let reply = self.post(Method::FindByOwner, &body, customers.len(), None).await?;
         let FindDevicesResponse { devices, next_page_token, .. } = decode(&reply)?;
         let next_page_token = next_page_token.filter(|token| !token.is_empty());
         Ok(DevicePage { devices, next_page_token })
@@ -221,7 +225,7 @@ impl ResellerClient {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.call(method, Request::new(reqwest::Method::GET, url), 1).await
+        self.call(method, Request::new(reqwest::Method::GET, url), 1, None).await
     }
 
     async fn post(
@@ -229,6 +233,7 @@ impl ResellerClient {
         method: Method,
         body: &impl Serialize,
         items: usize,
+        not_after: Option<Instant>,
     ) -> Result<Vec<u8>, CallFailure> {
         let body = serde_json::to_vec(body)
             .map_err(|error| failure::not_sent(format!("cannot write the request: {error}")))?;
@@ -236,7 +241,7 @@ impl ResellerClient {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         *request.body_mut() = Some(Body::from(body));
-        self.call(method, request, items).await
+        self.call(method, request, items, not_after).await
     }
 
     fn url(&self, method: Method, resource: &str) -> Result<Url, CallFailure> {
@@ -251,6 +256,7 @@ impl ResellerClient {
         method: Method,
         request: Request,
         items: usize,
+        not_after: Option<Instant>,
     ) -> Result<Vec<u8>, CallFailure> {
         let span = tracing::info_span!(
             "reseller_call",
@@ -259,21 +265,38 @@ impl ResellerClient {
             items,
             status = tracing::field::Empty,
         );
-        self.inner.call(method, request).instrument(span).await
+        self.inner.call(method, request, not_after).instrument(span).await
     }
 }
 
 impl Inner {
-    async fn call(&self, method: Method, request: Request) -> Result<Vec<u8>, CallFailure> {
+    async fn call(
+        &self,
+        method: Method,
+        request: Request,
+        not_after: Option<Instant>,
+    ) -> Result<Vec<u8>, CallFailure> {
+        // Getting a token may take long: the lease is looked at right before each request leaves.
+        let may_leave = || match not_after {
+            Some(end) if Instant::now() >= end => {
+                Err(failure::not_sent("the lease of its intent has passed".to_owned()))
+            }
+            _ => Ok(()),
+        };
         let again = request.try_clone();
         let mut reply = match &self.tokens {
-            None => self.send(request, None).await?,
+            None => {
+                may_leave()?;
+                self.send(request, None).await?
+            }
             Some(tokens) => {
                 let token = tokens.token().await?;
+                may_leave()?;
                 let reply = self.send(request, Some(&token)).await?;
                 match again {
                     Some(request) if reply.status == 401 => {
                         let token = tokens.renew(&token).await?;
+                        may_leave()?;
                         self.send(request, Some(&token)).await?
                     }
                     _ => reply,

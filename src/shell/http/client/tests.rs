@@ -63,7 +63,7 @@ fn phone() -> PackedCommand {
 }
 
 async fn claim(base_url: &str) -> Result<String, CallFailure> {
-    client(base_url).await.submit(Action::Claim, &[phone()]).await
+    client(base_url).await.submit(Action::Claim, &[phone()], None).await
 }
 
 /// What a claim ends with when the server gives one answer.
@@ -90,7 +90,7 @@ fn assert_not_sent<T: std::fmt::Debug>(result: Result<T, CallFailure>) {
 async fn a_claim_is_posted_with_our_headers_and_gives_the_operation() {
     let fake = Fake::start([Answer::new(200, r#"{"name":"operations/batch/1"}"#)]).await;
     let client = client(&format!("{}/prefix/", fake.url())).await;
-    let name = client.submit(Action::Claim, &[phone(), phone()]).await;
+    let name = client.submit(Action::Claim, &[phone(), phone()], None).await;
     assert_eq!(name.as_deref(), Ok("operations/batch/1"));
     let asked = &fake.asked()[0];
     assert_eq!(asked.line, "POST /prefix/v1/partners/12/devices:claimAsync");
@@ -108,7 +108,7 @@ async fn each_action_has_its_method() {
     let fake = Fake::start([name(), name(), name()]).await;
     let client = client(&fake.url()).await;
     for action in Action::ALL {
-        client.submit(action, &[phone()]).await.unwrap();
+        client.submit(action, &[phone()], None).await.unwrap();
     }
     let lines: Vec<String> = fake.asked().into_iter().map(|asked| asked.line).collect();
     assert_eq!(
@@ -150,7 +150,7 @@ async fn a_server_is_trusted_through_the_ca_file_and_only_through_it() {
     std::fs::write(&ca_file, other.to_pem().unwrap()).unwrap();
     let with_other = ClientOptions { ca_file: Some(ca_file), ..options(&server) };
     let client = ResellerClient::new(with_other).await.unwrap();
-    assert_not_sent(client.submit(Action::Claim, &[phone()]).await);
+    assert_not_sent(client.submit(Action::Claim, &[phone()], None).await);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_failed_handshake_is_not_sent() {
     let server = fake::raw(b"this is no TLS\r\n", true).await.replace("http:", "https:");
     let options = ClientOptions { ca_file: Some(ca_file), ..options(&server) };
     let client = ResellerClient::new(options).await.unwrap();
-    assert_not_sent(client.submit(Action::Claim, &[phone()]).await);
+    assert_not_sent(client.submit(Action::Claim, &[phone()], None).await);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn silence_after_the_request_leaves_doubt() {
     let server = fake::raw(b"", false).await;
     let options = ClientOptions { request_timeout: Duration::from_millis(50), ..options(&server) };
     let client = ResellerClient::new(options).await.unwrap();
-    assert_ambiguous(client.submit(Action::Claim, &[phone()]).await);
+    assert_ambiguous(client.submit(Action::Claim, &[phone()], None).await);
 }
 
 #[tokio::test]
@@ -196,8 +196,8 @@ async fn a_reply_beyond_the_bound_leaves_doubt_even_when_it_is_small_on_the_wire
     .await;
     let options = ClientOptions { response_bytes_max: 1_000, ..options(&fake.url()) };
     let client = ResellerClient::new(options).await.unwrap();
-    assert_ambiguous(client.submit(Action::Claim, &[phone()]).await);
-    assert_ambiguous(client.submit(Action::Claim, &[phone()]).await);
+    assert_ambiguous(client.submit(Action::Claim, &[phone()], None).await);
+    assert_ambiguous(client.submit(Action::Claim, &[phone()], None).await);
 }
 
 #[tokio::test]
