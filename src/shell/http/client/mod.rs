@@ -279,7 +279,7 @@ impl Inner {
         // Getting a token may take long: the lease is looked at right before each request leaves.
         let may_leave = || match not_after {
             Some(end) if Instant::now() >= end => {
-                Err(failure::not_sent("the lease of its intent has passed".to_owned()))
+                Err(failure::not_sent("the lease of its intent has passed"))
             }
             _ => Ok(()),
         };
