@@ -421,3 +421,27 @@ fn what_of_an_aborted_transaction_belongs_to_a_lost_lane_is_not_written_again() 
     let effects = bare.after(Duration::from_secs(60), Input::TimePassed);
     assert!(effects.iter().all(|effect| number_of_commit(effect).is_none()), "{effects:?}");
 }
+
+#[test]
+fn an_operation_accepted_after_a_lost_answer_has_the_whole_time() {
+    let mut bare = Bare::new(options());
+    let deadline = options().operation_deadline;
+    bare.assign(0, 1);
+    bare.replay((0, 1), Vec::new());
+    bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    let number = bare.run_until(number_of_commit);
+    let effects = bare.feed(Input::Committed { transaction: number });
+    let call = effects.iter().find_map(call_of_submit).unwrap();
+    let lost = CallFailure::Ambiguous { reason: "test".into() };
+    bare.feed(Input::Submitted { call, result: Err(lost) });
+    let number = bare.run_until(number_of_commit);
+    let effects = bare.feed(Input::Committed { transaction: number });
+    let call = effects.iter().find_map(call_of_submit).unwrap();
+    // The answer comes when the deadline of the first call has nearly passed.
+    bare.now = Mono(1) + deadline.saturating_sub(Duration::from_secs(1));
+    let effects = bare.feed(Input::Submitted { call, result: Ok("operations/1".into()) });
+    let transaction = effects.iter().find_map(number_of_commit).unwrap();
+    bare.feed(Input::Committed { transaction });
+    let effects = bare.after(Duration::from_secs(2), Input::TimePassed);
+    assert!(effects.iter().any(|effect| call_of_poll(effect).is_some()), "{effects:?}");
+}
