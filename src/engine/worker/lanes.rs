@@ -107,7 +107,9 @@ impl Worker {
                     intended_at: record.intended_at,
                     submitted: now.mono,
                     submitted_at: Some(record.intended_at),
-                    deadline: now.mono + now.until(record.deadline),
+                    // A clock that was ahead when this was written must not hold up the lane.
+                    deadline: now.mono
+                        + now.until(record.deadline).min(self.options.operation_deadline),
                     deadline_at: record.deadline,
                     ambiguous: operation.is_none(),
                     operation,

@@ -445,3 +445,21 @@ fn an_operation_accepted_after_a_lost_answer_has_the_whole_time() {
     let effects = bare.after(Duration::from_secs(2), Input::TimePassed);
     assert!(effects.iter().any(|effect| call_of_poll(effect).is_some()), "{effects:?}");
 }
+
+#[test]
+fn a_deadline_written_by_a_clock_far_ahead_does_not_hold_the_lane() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    let far = jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(400 * 24 * 3_600);
+    bare.replay(
+        (0, 1),
+        vec![crate::model::LedgerRecord { deadline: far, ..record(accepted(), &[0], 1) }],
+    );
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let call = effects.iter().find_map(call_of_poll).unwrap();
+    let running = Ok(OperationReply::Running { progress: None });
+    bare.after(options().operation_deadline, Input::Polled { call, result: running });
+    let is_lookup = |effect: &Effect| matches!(effect, Effect::Lookup { .. }).then_some(());
+    bare.run_until(is_lookup);
+}
