@@ -111,7 +111,8 @@ impl Worker {
                     deadline: now.mono
                         + now.until(record.deadline).min(self.options.operation_deadline),
                     deadline_at: record.deadline,
-                    ambiguous: operation.is_none(),
+                    // Of calls before the last one the ledger does not tell how they were answered.
+                    ambiguous: operation.is_none() || record.attempt > 1,
                     operation,
                     attempts_before: record.attempt.saturating_sub(1),
                     sends: 1,

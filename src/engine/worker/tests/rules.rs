@@ -463,3 +463,27 @@ fn a_deadline_written_by_a_clock_far_ahead_does_not_hold_the_lane() {
     let is_lookup = |effect: &Effect| matches!(effect, Effect::Lookup { .. }).then_some(());
     bare.run_until(is_lookup);
 }
+
+#[test]
+fn that_an_answer_was_lost_before_the_last_call_outlives_a_restart() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    bare.replay((0, 1), vec![record(accepted(), &[0], 2)]);
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let call = effects.iter().find_map(call_of_poll).unwrap();
+    let fault = crate::model::DeviceFault {
+        code: crate::model::FailureCode::DeviceLimitExceeded,
+        api_status: "SINGLE_DEVICE_STATUS_DEVICE_LIMIT_EXCEEDED".into(),
+        api_identifier: None,
+        api_message: None,
+        retryable: false,
+    };
+    let results = vec![crate::model::DeviceResult {
+        device: Some(sale(1, "7", "o1").facts().unwrap().device),
+        verdict: crate::model::DeviceVerdict::Failed(Box::new(fault)),
+    }];
+    let effects = bare.feed(Input::Polled { call, result: Ok(OperationReply::Done { results }) });
+    // The call before may have claimed the device.
+    assert!(matches!(effects[..], [Effect::Lookup { .. }]), "{effects:?}");
+}
