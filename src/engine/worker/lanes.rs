@@ -39,7 +39,7 @@ impl Worker {
                 lane.watermark = Watermark::at(committed);
                 lane.phase = LanePhase::Live;
                 self.effects.push_back(Effect::Start { partition, epoch, from: committed });
-                if self.paused {
+                if self.paused && !lane.restore.is_waiting() {
                     self.effects.push_back(Effect::Pause(vec![partition]));
                 }
             }

@@ -487,3 +487,29 @@ fn that_an_answer_was_lost_before_the_last_call_outlives_a_restart() {
     // The call before may have claimed the device.
     assert!(matches!(effects[..], [Effect::Lookup { .. }]), "{effects:?}");
 }
+
+#[test]
+fn a_full_memory_does_not_keep_a_restored_batch_from_its_commands() {
+    let mut bare = Bare::new(Options { commands_max: 2, operations_max: 1, ..options() });
+    bare.assign(0, 1);
+    bare.replay((0, 1), Vec::new());
+    bare.assign(1, 1);
+    bare.replay((1, 1), vec![record(accepted(), &[0], 1)]);
+    // The other lane fills the memory with commands that wait for the place of the operation.
+    let (first, second) = (sale(1, "7", "o1"), sale(2, "7", "o1"));
+    let effects = bare.read((0, 1), &[(0, &first), (1, &second)]);
+    let paused: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Pause(lanes) => Some(lanes.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(paused, [vec![Partition(0)]], "the lane that is being restored is read on");
+    let mut effects = bare.read((1, 1), &[(0, &sale(3, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    assert!(effects.iter().any(|effect| call_of_poll(effect).is_some()), "{effects:?}");
+    let is_paused =
+        |effect: &Effect| matches!(effect, Effect::Pause(lanes) if lanes[..] == [Partition(1)]);
+    assert!(effects.iter().any(is_paused), "restored, it pauses like the others: {effects:?}");
+}
