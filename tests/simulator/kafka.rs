@@ -86,7 +86,6 @@ pub(crate) enum Mark {
 #[derive(Debug)]
 pub(crate) struct Txn {
     pub(crate) producer: usize,
-    pub(crate) epoch: u32,
     pub(crate) contents: Arc<Transaction>,
     pub(crate) writer: Writer,
     pub(crate) began: u64,

@@ -110,8 +110,6 @@ pub(crate) struct Plan {
     /// How long faults and orders last.
     pub(crate) phase_one: Duration,
     pub(crate) engine: Options,
-    /// The longest that an operation takes.
-    pub(crate) operation_max: Duration,
     pub(crate) request_timeout: Duration,
     /// How wrong wall clocks may be.
     pub(crate) skew: Duration,
@@ -187,7 +185,6 @@ impl Plan {
             orders: rng.random_range(1..=4),
             commands,
             phase_one: millis(rng, 5_000, 300_000),
-            operation_max,
             request_timeout,
             skew,
             session_timeout: millis(rng, 3_000, 45_000),

@@ -472,7 +472,12 @@ impl World {
 
     /// A session is over: its consumer leaves the group, and another one begins.
     fn end_session(&mut self, slot: usize, session: Session, ended: Ended) {
-        self.note(|| format!("w{slot} session {} ends: {ended:?}", session.id));
+        let how = match ended {
+            Ended::Broken(reason) => reason,
+            Ended::Drained => "drained",
+            Ended::Crashed => "crashed",
+        };
+        self.note(|| format!("w{slot} session {} ends: {how}", session.id));
         let lasted = self.now - session.began;
         let (id, static_members) = (session.id, self.plan.static_members);
         drop(session);

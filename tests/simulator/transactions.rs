@@ -221,8 +221,8 @@ impl World {
             unmarked.insert(Mark::Ledger(write.partition.0));
         }
         let writer = (from.slot, from.session);
-        let (producer, epoch, fate) = (from.producer, from.epoch, Fate::Open);
-        let txn = Txn { producer, epoch, contents, writer, began, fate, unmarked };
+        let (producer, fate) = (from.producer, Fate::Open);
+        let txn = Txn { producer, contents, writer, began, fate, unmarked };
         self.kafka.transactions.push(txn);
         self.kafka.producers[from.producer].ongoing = Some(transaction);
         // The broker looks for expired transactions only now and then.
