@@ -105,7 +105,7 @@ fn operation(commands: &[Command]) -> Vec<u8> {
 }
 
 /// What the worker does with the answer to a poll: decode, match each result to its command by the
-/// echo, open the packed command, write the outcome. (The engine between the two has its own bench.)
+/// echo, open the packed command, write the outcome. The engine between them has its own bench.
 fn outcomes(bytes: &[u8], name: &Arc<str>, sent: &[(DeviceHash, PackedCommand)]) -> usize {
     let at = "2026-05-04T08:00:07Z".parse().expect("a time");
     let OperationReply::Done { results } = results::decode(bytes).expect("an operation") else {

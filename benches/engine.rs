@@ -65,6 +65,7 @@ fn reads(devices: usize, packed: &PackedCommand) -> Vec<Input> {
             customer,
             order: order_hash("A-1001"),
             occurred_at: 0,
+            names_order: false,
         };
         let content = CommandContent::Command { facts, account: Some(0), packed: packed.clone() };
         let offset = Offset((n / LANES as usize) as i64);

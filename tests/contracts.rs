@@ -107,7 +107,9 @@ fn schema_files_are_fresh() {
         assert!(file == fresh, "{} is stale; run the tests with UPDATE=1", path.display());
     }
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let count = files.filter(|path| path.is_file()).count();
+    // The configuration's schema is kept fresh by the tests of the configuration.
+    let is_ours = |path: &PathBuf| path.is_file() && !path.ends_with("config.schema.json");
+    let count = files.filter(is_ours).count();
     assert_eq!(count, schema::names().len(), "schemas/ has a file that no contract owns");
 }
 

@@ -2,6 +2,9 @@
 //!
 //! One test in a binary of its own: the allocator counts for the whole process.
 
+// Tests may panic.
+#![allow(clippy::unwrap_used)]
+
 use std::alloc::System;
 use std::time::Duration;
 

@@ -89,7 +89,7 @@ fn account(account: &AccountSettings) -> AccountConfig {
 }
 
 fn engine(settings: &Settings) -> Options {
-    let Settings { batch, operation, retry, guard, limits, api, .. } = settings;
+    let Settings { kafka, batch, operation, retry, guard, limits, api, .. } = settings;
     let accounts = settings.accounts.iter().map(|account| AccountOptions {
         name: Arc::from(account.name.as_str()),
         partner_id: Arc::from(account.partner_id.to_string()),
@@ -106,6 +106,9 @@ fn engine(settings: &Settings) -> Options {
         batch_linger_max: batch.linger_max.0,
         lease: retry.lease.0,
         ambiguous_grace: retry.ambiguous_grace.map_or(grace, |grace| grace.0),
+        // The group waits for its members' shorter patience; two fifths of it leave room for
+        // the last transaction.
+        revocation_wait: kafka.session_timeout.0.min(kafka.max_poll_interval.0) * 2 / 5,
         operation_deadline: operation.deadline.0,
         poll_delay_min: operation.poll_delay_min.0,
         poll_delay_max: operation.poll_delay_max.0,

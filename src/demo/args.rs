@@ -1,12 +1,12 @@
 //! The demo's flags.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 /// Runs the whole product at once: a broker, the sandbox API, a stream of orders and the worker.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
     /// Devices to sell; returns, cancellations, amendments and further sales come on top.
-    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 3_000, value_parser = value_parser!(u64).range(1..=1_000_000))]
     pub devices: u64,
     /// Seed of the stream: the same seed gives the same orders.
     #[arg(long, default_value_t = 1)]
@@ -19,7 +19,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub full_load: bool,
     /// Devices in one call at most.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
     pub batch_items_max: u32,
     /// The form of the summary on standard output.
     #[arg(long, value_enum, default_value_t)]

@@ -138,7 +138,7 @@ impl Reader {
             idle = if is_idle { idle + 1 } else { 0 };
             // The last offsets of a partition may be transaction markers, which no reader sees:
             // then nothing comes for a while and that was all.
-            if (reached && is_idle) || idle >= 5 {
+            if (reached && is_idle) || idle >= 50 {
                 return Ok(());
             }
         }

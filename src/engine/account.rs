@@ -33,6 +33,9 @@ pub(crate) struct Account {
     pub(crate) lookups_running: usize,
     /// Batches that exist, for the bound on operations.
     pub(crate) batches: usize,
+    /// Submits in a row that got no usable answer, and when the next new batch may begin.
+    pub(crate) failures: u32,
+    pub(crate) batches_after: Mono,
     /// Refused by the API (401, 403): no call before this time.
     pub(crate) blocked_until: Mono,
     /// Refusals in a row.
@@ -55,6 +58,8 @@ impl Account {
             lookups: VecDeque::new(),
             lookups_running: 0,
             batches: 0,
+            failures: 0,
+            batches_after: Mono::default(),
             blocked_until: Mono::default(),
             refusals: 0,
             refused_because: None,

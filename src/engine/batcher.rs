@@ -42,6 +42,11 @@ impl Batcher {
         self.ready -= 1;
     }
 
+    /// Since when the next batch has been waiting.
+    pub(crate) fn first(&self) -> Mono {
+        self.first
+    }
+
     /// Commands waiting.
     pub(crate) fn len(&self) -> usize {
         self.ready

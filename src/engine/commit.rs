@@ -13,6 +13,8 @@ use super::{DeadLetterWrite, Mono, OutcomeWrite, Transaction};
 
 /// Outcomes in one transaction at most, so that its time stays far below the broker's limit.
 pub(crate) const OUTCOMES_MAX: usize = 20_000;
+/// The same for bytes of dead letters; one may pass it.
+pub(crate) const DEAD_LETTER_BYTES_MAX: usize = 4 << 20;
 
 /// An outcome that waits for its transaction.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Running {
 pub(crate) struct Commit {
     pub(crate) outcomes: VecDeque<Decided>,
     pub(crate) dead_letters: VecDeque<(Epoch, DeadLetterWrite)>,
+    /// Bytes of the queued dead letters.
+    pub(crate) dead_letter_bytes: usize,
     /// Batches whose ledger record in a lane is no longer what it should be.
     pub(crate) dirty: BTreeSet<(Partition, BatchIx)>,
     /// Records that are to end with a tombstone.
@@ -51,6 +55,24 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
+    /// Queues a dead letter.
+    pub(crate) fn push_dead_letter(&mut self, epoch: Epoch, write: DeadLetterWrite) {
+        self.dead_letter_bytes += write.bytes();
+        self.dead_letters.push_back((epoch, write));
+    }
+
+    /// The next queued dead letter.
+    pub(crate) fn pop_dead_letter(&mut self) -> Option<(Epoch, DeadLetterWrite)> {
+        let next = self.dead_letters.pop_front()?;
+        self.dead_letter_bytes -= next.1.bytes();
+        Some(next)
+    }
+
+    /// Outcomes and dead letters that are queued.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outcomes.len() + self.dead_letters.len()
+    }
+
     /// Whether there is something to write.
     pub(crate) fn is_due(&self) -> bool {
         !(self.aborted.is_none()
@@ -82,5 +104,6 @@ impl Commit {
         self.ended.retain(|(ended, _)| *ended != lane);
         self.outcomes.retain(|decided| decided.write.partition != lane);
         self.dead_letters.retain(|(_, write)| write.partition != lane);
+        self.dead_letter_bytes = self.dead_letters.iter().map(|(_, write)| write.bytes()).sum();
     }
 }

@@ -60,7 +60,7 @@ pub enum Effect {
     Drained,
 }
 
-/// The call of a batch. Only [`super::worker`]'s answer to a committed intent makes one (I5).
+/// The call of a batch. Only the worker's answer to a committed intent makes one (I5).
 #[derive(Debug)]
 pub struct Submit {
     /// To be repeated in the answer.
@@ -112,6 +112,15 @@ pub struct DeadLetterWrite {
     pub offset: Offset,
     /// The record and what is wrong with it.
     pub record: Arc<ForeignRecord>,
+}
+
+impl DeadLetterWrite {
+    /// Bytes of the record.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        len(&self.record.key) + len(&self.record.payload)
+    }
 }
 
 /// The watermark of one lane.

@@ -96,6 +96,7 @@ mod tests {
             customer: NonZeroU64::new(customer),
             order: NonZeroU64::new(order).unwrap(),
             occurred_at,
+            names_order: false,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Decisions: sans-IO and deterministic. Time comes in as an argument, effects go out as values.
 //!
 //! Feed one [`Input`] to [`Worker::handle`], carry out every [`Worker::next_effect`], sleep until
-//! [`Worker::wake_at`], repeat. Names no runtime, no client library, and neither `wire` nor `shell`.
+//! [`Worker::wake_at`], repeat. Names no runtime, no client library, and neither `wire` nor
+//! `shell`.
 
 mod account;
 mod backoff;

@@ -48,6 +48,9 @@ pub struct Options {
     /// How long a call whose answer was lost is given to take effect before it is sent again or
     /// its devices are looked up; counts from the loss. Should exceed lease + request timeout.
     pub ambiguous_grace: Duration,
+    /// How long a revoked partition is held back at most for answers to calls under way. Well
+    /// below the time after which the group takes it by force.
+    pub revocation_wait: Duration,
     /// How long an operation may run before its devices are looked up instead.
     pub operation_deadline: Duration,
     /// Shortest wait between two polls of an operation.
@@ -91,6 +94,7 @@ impl Default for Options {
             batch_linger_max: Duration::from_secs(2),
             lease: Duration::from_secs(30),
             ambiguous_grace: Duration::from_secs(120),
+            revocation_wait: Duration::from_secs(6),
             operation_deadline: Duration::from_secs(3_600),
             poll_delay_min: Duration::from_secs(2),
             poll_delay_max: Duration::from_secs(10),

@@ -14,6 +14,9 @@ const BURST: f64 = 0.1;
 /// quota is free again.
 const FLOW_MIN: f64 = 0.02;
 
+/// Keeps the flow of a worker without lanes above zero; it has nothing to send.
+const SHARE_MIN: f64 = 1e-6;
+
 /// The bucket.
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -75,7 +78,10 @@ impl Quota {
     /// The server refused a call: slow down, and wait as long as it says.
     pub(crate) fn refused(&mut self, now: Mono, after: Duration) {
         self.fill(now);
-        self.pace = (self.pace / 2.0).max(FLOW_MIN);
+        // Calls that were under way together are refused together: that is one sign, not many.
+        if now >= self.closed_until {
+            self.pace = (self.pace / 2.0).max(FLOW_MIN);
+        }
         self.pace_raised = now;
         self.tokens = self.tokens.min(0.0);
         self.closed_until = self.closed_until.max(now + after);
@@ -98,7 +104,7 @@ impl Quota {
     }
 
     fn flow(&self) -> f64 {
-        (1.0 - BURST) * self.limit * self.share.max(FLOW_MIN) * self.pace
+        (1.0 - BURST) * self.limit * self.share.max(SHARE_MIN) * self.pace
             / self.window.as_secs_f64().max(f64::EPSILON)
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::customer::short_hash;
-use super::{Cause, Customer, DeviceHash, DeviceKey, Identifiers, Metadata, Source};
+use super::{Cause, Customer, DeviceHash, DeviceKey, Identifiers, Metadata, ORDER_NUMBER, Source};
 
 /// Namespace of all ids this worker derives; fixed for ever, since ids must be the same after a
 /// restart and in every version.
@@ -121,6 +121,8 @@ impl Command {
             customer: self.customer.as_ref().map(Customer::short_hash),
             order: order_hash(&self.order_id),
             occurred_at: self.occurred_at.as_microsecond(),
+            names_order: self.action == Action::UpdateMetadata
+                && self.metadata.contains_key(ORDER_NUMBER),
         })
     }
 
@@ -147,6 +149,8 @@ pub struct CommandFacts {
     pub order: NonZeroU64,
     /// When it happened in the order system, in microseconds since 1970.
     pub occurred_at: i64,
+    /// Whether it changes the order number that the device bears, without being a claim.
+    pub names_order: bool,
 }
 
 /// The hash of an order number in [`CommandFacts::order`].

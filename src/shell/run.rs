@@ -26,7 +26,7 @@ use crate::wire::order::Limits;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Topics are missing or would lose something.
-    #[error("the topics are not as they must be; `topics create` makes missing ones:\n{}", list(.0))]
+    #[error("the topics are not right (`topics create` makes the worker's own):\n{}", list(.0))]
     Topics(Vec<TopicProblem>),
     /// Kafka refuses to be asked.
     #[error(transparent)]

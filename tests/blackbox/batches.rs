@@ -50,6 +50,7 @@ fn no_batch_leaves_less_than_full_while_more_devices_wait_for_the_quota() {
             sandbox: &["--quota-calls", "10", "--quota-window", "9s"],
             settings: &settings,
             accounts: Some(ONE_CALL_A_SECOND),
+            ..Setup::default()
         },
     );
     let _worker = world.worker();

@@ -117,6 +117,14 @@ impl Client {
         let answer = self.ask(&json!({"op": "committed", "topic": topic, "group": group}));
         serde_json::from_value(answer["offsets"].clone()).unwrap()
     }
+
+    /// How many partitions each member of the group has.
+    pub(crate) fn members(&mut self, group: &str) -> Vec<i32> {
+        let answer = self.ask(&json!({"op": "members", "group": group}));
+        let mut members: Vec<i32> = serde_json::from_value(answer["members"].clone()).unwrap();
+        members.sort_unstable();
+        members
+    }
 }
 
 impl Drop for Client {

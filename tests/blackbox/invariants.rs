@@ -64,9 +64,12 @@ pub(crate) fn devices_are_as_the_outcomes_say(world: &World) {
         let command = record.json();
         let outcome = by_id[command["commandId"].as_str().unwrap()];
         let device = expected.entry(record.key_text().to_owned()).or_default();
-        let decider = by_id.get(outcome.text("/decidedBy"));
+        let mut decider = by_id.get(outcome.text("/decidedBy"));
+        while let Some(by) = decider.filter(|by| is_folded(by)) {
+            decider = by_id.get(by.text("/decidedBy"));
+        }
         let succeeded = outcome.status() == "succeeded";
-        let rode_along = matches!(outcome.status(), "merged" | "superseded")
+        let rode_along = is_folded(outcome)
             && decider.is_some_and(|by| by.status() == "succeeded" && by.action() != "unclaim");
         if succeeded && outcome.action() == "claim" {
             device.0 = command["customer"]["customerId"].clone();
@@ -98,6 +101,10 @@ pub(crate) fn devices_are_as_the_outcomes_say(world: &World) {
             .unwrap_or_default();
         assert_eq!(&seen, metadata, "I2: the metadata of {key}");
     }
+}
+
+fn is_folded(outcome: &Outcome) -> bool {
+    matches!(outcome.status(), "merged" | "superseded")
 }
 
 /// I4, at any moment: whatever is below the committed offset has its outcome. The offsets are read

@@ -18,4 +18,7 @@ mod world;
 
 mod bad_input;
 mod batches;
+mod commands;
+mod faults;
+mod lifecycle;
 mod orders;

@@ -137,7 +137,7 @@ fn sale_return_and_sale_of_one_device_end_with_the_customer_of_the_last() {
             ..Record::default()
         };
         world.send_records(std::slice::from_ref(event), &[record]);
-        // Across partitions the order is that of arrival, so the next is sent once this has arrived.
+        // Across partitions the order is that of arrival: the next is sent once this is there.
         world.wait_for_commands(index + 1);
     }
     world.wait_until_quiet(SOON);

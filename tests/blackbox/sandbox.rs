@@ -17,13 +17,20 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// Starts one on a free port, with customers of any id and, unless told otherwise, no quota.
     pub(crate) fn start(directory: &Path, flags: &[&str]) -> Self {
-        let mut arguments = vec!["sandbox", "--port", "0", "--auto-customers"];
+        let mut arguments = vec!["--auto-customers"];
         if !flags.contains(&"--quota-calls") {
             arguments.extend(["--quota-calls", "0"]);
         }
         if !flags.contains(&"--operation-time") {
             arguments.extend(["--operation-time", "200ms"]);
         }
+        arguments.extend(flags);
+        Self::start_bare(directory, &arguments)
+    }
+
+    /// Starts one with these flags and no others.
+    pub(crate) fn start_bare(directory: &Path, flags: &[&str]) -> Self {
+        let mut arguments = vec!["sandbox", "--port", "0"];
         arguments.extend(flags);
         let mut process = Process::start(directory, "sandbox", &arguments);
         let address = wait_for("the sandbox listens", Duration::from_secs(20), || {

@@ -39,6 +39,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) settings: &'a [(&'a str, &'a str)],
     /// The accounts, in place of [`ACCOUNT`].
     pub(crate) accounts: Option<&'a str>,
+    /// A broker of its own, in place of the shared one.
+    pub(crate) kafka: Option<&'a Kafka>,
 }
 
 /// An outcome as a subscriber sees it.
@@ -103,7 +105,9 @@ impl World {
     /// With a sandbox, and no topics.
     pub(crate) fn without_topics(name: &str, setup: Setup<'_>) -> Self {
         let directory = tempfile::Builder::new().prefix("blackbox-").tempdir().unwrap();
-        let servers = Kafka::shared().bootstrap_servers();
+        let servers = setup
+            .kafka
+            .map_or_else(|| Kafka::shared().bootstrap_servers(), Kafka::bootstrap_servers);
         let sandbox = Sandbox::start(directory.path(), setup.sandbox);
         let mut world = Self {
             client: Client::start(&servers),
@@ -160,20 +164,19 @@ impl World {
         format!("{}.{half}", self.name)
     }
 
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        self.directory.path()
-    }
-
     /// Writes the configuration as it is now.
     pub(crate) fn config(&self) -> PathBuf {
         let mut sections: BTreeMap<&str, String> = BTreeMap::new();
         for (key, value) in &self.settings {
-            let (section, key) = key.split_once('.').unwrap();
+            let (section, key) = key.split_once('.').unwrap_or(("", key));
             *sections.entry(section).or_default() += &format!("{key} = {value}\n");
         }
         let mut text = String::new();
         for (section, lines) in sections {
-            text += &format!("[{section}]\n{lines}\n");
+            if !section.is_empty() {
+                text += &format!("[{section}]\n");
+            }
+            text += &lines;
         }
         let path = self.directory.path().join("worker.toml");
         std::fs::write(&path, text + &self.accounts).unwrap();
@@ -191,14 +194,9 @@ impl World {
 
     /// Starts a worker.
     pub(crate) fn worker(&mut self) -> Process {
-        self.worker_with(&[])
-    }
-
-    pub(crate) fn worker_with(&mut self, flags: &[&str]) -> Process {
         self.workers += 1;
         let config = self.config();
-        let mut arguments = vec!["run", "--config", config.to_str().unwrap()];
-        arguments.extend(flags);
+        let arguments = ["run", "--config", config.to_str().unwrap()];
         Process::start(self.directory.path(), &format!("worker-{}", self.workers), &arguments)
     }
 
@@ -263,15 +261,6 @@ impl World {
         });
     }
 
-    pub(crate) fn wait_for_dead_letters(&mut self, count: usize) {
-        let topic = self.topic("dead-letters");
-        wait_for(&format!("{count} dead letters"), SOON, || {
-            let records = self.client.read(&topic, READ_WAIT);
-            self.dead_letters.extend(records);
-            (self.dead_letters.len() >= count).then_some(())
-        });
-    }
-
     /// Waits until everything that was written is worked off, by the committed offsets of both
     /// groups; then reads whatever there still is.
     pub(crate) fn wait_until_quiet(&mut self, limit: Duration) {
@@ -302,6 +291,14 @@ impl World {
         let topic = self.topic("dead-letters");
         let rest = self.client.rest(&topic);
         self.dead_letters.extend(rest);
+    }
+
+    /// Waits until the partitions of the commands topic are shared so, in ascending order.
+    pub(crate) fn wait_for_shares(&mut self, shares: &[i32]) {
+        let group = self.group("dispatch");
+        wait_for(&format!("lanes shared as {shares:?}"), SOON, || {
+            (self.client.members(&group) == shares).then_some(())
+        });
     }
 
     /// The outcomes of one line of one event.

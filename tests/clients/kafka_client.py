@@ -125,6 +125,11 @@ class Client:
         finally:
             consumer.close()
 
+    def members(self, group):
+        """Gives the number of partitions of each member of the group."""
+        found = self.admin.describe_consumer_groups([group])[group].result(TIMEOUT)
+        return {"members": [len(one.assignment.topic_partitions) for one in found.members]}
+
 
 def from_json(value):
     if value is None:

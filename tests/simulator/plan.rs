@@ -176,7 +176,7 @@ impl Plan {
         let engine = engine(rng, operation_max, request_timeout, margin);
         let semantics = semantics(rng);
         let commands = log_uniform(rng, 3, 80) as usize;
-        Self {
+        let mut plan = Self {
             seed,
             workers: rng.random_range(1..=4),
             partitions: i32::try_from(engine.partitions_total).unwrap(),
@@ -204,7 +204,10 @@ impl Plan {
             operation_time,
             operation_jitter,
             engine,
-        }
+        };
+        // What is drawn last leaves the seeds of before as they were.
+        plan.engine.revocation_wait = millis(rng, 10, 15_000);
+        plan
     }
 
     pub(crate) fn rate(&self, fault: Fault) -> u32 {
@@ -289,7 +292,7 @@ fn engine(
         command_bytes_max: pick(rng, &[2_000, 1 << 20]),
         operations_max: pick(rng, &[1, 3, 500]),
         lookups_max: pick(rng, &[1, 4, 16]),
-        seed: 0,
+        ..Options::default()
     }
 }
 

@@ -60,6 +60,7 @@ mod tests {
             customer: NonZeroU64::new(customer),
             order: NonZeroU64::new(order).unwrap(),
             occurred_at: 0,
+            names_order: false,
         }
     }
 

@@ -8,6 +8,7 @@ mod watermark;
 
 use std::collections::BTreeSet;
 
+use crate::engine::Mono;
 use crate::model::{BatchId, Epoch, Offset};
 
 pub(crate) use devices::Devices;
@@ -43,6 +44,10 @@ pub(crate) struct Lane {
     pub(crate) restore: Restore,
     /// Who holds which device, as far as this lane made it so.
     pub(crate) memory: Memory,
+    /// Where reading is to begin once the bounds allow it.
+    pub(crate) start_from: Option<Offset>,
+    /// Revoked: when it is given up even if answers to calls are still missing.
+    pub(crate) closing_until: Mono,
     /// Whether more commands are known to wait in the partition.
     pub(crate) is_behind: bool,
 }
@@ -57,6 +62,8 @@ impl Lane {
             resolved: BTreeSet::new(),
             restore: Restore::default(),
             memory: Memory::default(),
+            start_from: None,
+            closing_until: Mono::MAX,
             is_behind: true,
         }
     }

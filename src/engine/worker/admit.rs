@@ -36,7 +36,7 @@ impl Worker {
                 }
                 (_, CommandContent::Foreign(record)) => {
                     let write = DeadLetterWrite { partition, offset, record };
-                    self.commit.dead_letters.push_back((epoch, write));
+                    self.commit.push_dead_letter(epoch, write);
                 }
                 (_, CommandContent::Command { account: None, packed, .. }) => {
                     self.refuse_account(now, (partition, offset, epoch), packed);

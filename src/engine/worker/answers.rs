@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::account::AccountIx;
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{Batch, BatchIx, Phase};
 use crate::engine::settlement::settle;
 use crate::engine::slots::{SlotIx, SlotRef};
-use crate::engine::{CallNumber, Now};
+use crate::engine::{CallNumber, Mono, Now};
 use crate::model::{
     Action, CallFailure, DeviceFault, DeviceHash, DeviceResult, DeviceVerdict, Failure,
     FailureCode, OperationReply, Status,
@@ -31,6 +32,21 @@ impl Worker {
         }
         let account = batch.account;
         self.accounts[usize::from(account.0)].batcher(batch.action).submitting = None;
+        self.on_submit_answer(now, ix, account, result);
+        // Its lanes may have gone while the call was out.
+        if self.batches.get(&ix).is_some_and(|batch| batch.waiting == 0) {
+            self.finish_batch(ix);
+        }
+    }
+
+    fn on_submit_answer(
+        &mut self,
+        now: Now,
+        ix: BatchIx,
+        account: AccountIx,
+        result: Result<Arc<str>, CallFailure>,
+    ) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
         match result {
             Ok(operation) => {
                 batch.sends = batch.sends.saturating_add(1);
@@ -43,12 +59,15 @@ impl Worker {
                 self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 let first = self.options.poll_delay_min;
                 self.timers.insert((now.mono + first, Timer::Poll(ix)));
-                self.account(account).answer();
+                let state = self.account(account);
+                state.answer();
+                (state.failures, state.batches_after) = (0, Mono::default());
             }
             Err(CallFailure::NotSent { reason }) => {
                 let wait = self.next_backoff(ix);
                 tracing::warn!(?wait, reason, "a submit did not reach the API; it is repeated");
                 self.resend_after(now, ix, wait);
+                self.hold_submits(now, account);
             }
             Err(CallFailure::Ambiguous { reason }) => {
                 self.lost_answers += 1;
@@ -61,6 +80,7 @@ impl Worker {
                 );
                 self.lose_answer(ix);
                 self.resend_after(now, ix, wait);
+                self.hold_submits(now, account);
             }
             Err(CallFailure::Throttled { after }) => {
                 let wait = after.unwrap_or_else(|| self.next_backoff(ix));
@@ -82,6 +102,16 @@ impl Worker {
         }
     }
 
+    /// While calls fail, no new batches are begun: they would only share the uncertainty.
+    fn hold_submits(&mut self, now: Now, account: AccountIx) {
+        let failures = self.account(account).failures.saturating_add(1);
+        let (min, max) = (self.options.backoff_min, self.options.backoff_max);
+        let wait = backoff(failures, min, max, &mut self.rng);
+        let state = self.account(account);
+        state.failures = failures;
+        state.batches_after = now.mono + wait;
+    }
+
     fn lose_answer(&mut self, ix: BatchIx) {
         if let Some(batch) = self.batches.get_mut(&ix) {
             batch.sends = batch.sends.saturating_add(1);
@@ -96,11 +126,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn on_resend_due(&mut self, now: Now, ix: BatchIx) {
+    pub(super) fn on_resend_due(&mut self, ix: BatchIx) {
         let Some(batch) = self.batches.get(&ix) else { return };
         if batch.phase == Phase::Waiting {
             let account = batch.account;
-            if batch.ambiguous && now.mono >= batch.deadline {
+            if batch.ambiguous && batch.action == Action::Unclaim {
+                // Meanwhile the device may be somebody else's: never send that twice unseen.
                 self.verify_all(ix, &Why::AnswerLost);
             } else {
                 self.account(account).resends.push_back(ix);
@@ -265,7 +296,7 @@ impl Worker {
     pub(super) fn refuse_account_until(
         &mut self,
         now: Now,
-        account: crate::engine::account::AccountIx,
+        account: AccountIx,
         reason: String,
     ) -> Duration {
         let (min, max) = (self.options.backoff_min, self.options.backoff_max);

@@ -60,7 +60,8 @@ impl Worker {
         let scarcity = state.quota.scarcity(now.mono);
         let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
         let dues = state.batchers.iter().filter_map(due);
-        let due = if waits { Some(now.mono) } else { dues.min().filter(|_| has_room) };
+        let due = dues.min().filter(|_| has_room).map(|due| due.max(state.batches_after));
+        let due = if waits { Some(now.mono) } else { due };
         due.map(|due| due.max(state.next_grant(now.mono)))
     }
 
@@ -104,21 +105,21 @@ impl Worker {
         false
     }
 
-    /// The action whose batch has been due for longest.
+    /// Of the actions whose batch is due, the one that has waited for longest: full batches of
+    /// one action do not starve the others.
     fn due_batcher(&mut self, now: Mono, account: AccountIx) -> Option<Action> {
         let more_to_come = self.more_to_come(account);
         let state = &mut self.accounts[usize::from(account.0)];
-        if state.batches >= self.options.operations_max {
+        if state.batches >= self.options.operations_max || now < state.batches_after {
             return None;
         }
         let scarcity = state.quota.scarcity(now);
         let due = |batcher: &Batcher| batcher.due(&self.options, more_to_come, scarcity);
         let batchers = Action::ALL.iter().zip(&state.batchers);
         batchers
-            .filter_map(|(action, batcher)| Some((due(batcher)?, *action)))
-            .filter(|(due, _)| *due <= now)
-            .min()
-            .map(|(_, action)| action)
+            .filter(|(_, batcher)| due(batcher).is_some_and(|due| due <= now))
+            .min_by_key(|(_, batcher)| batcher.first())
+            .map(|(action, _)| *action)
     }
 
     /// Whether commands are known to be on their way to the batchers: unread in a partition, or
@@ -191,9 +192,7 @@ impl Worker {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         batch.phase = Phase::Intending;
         (batch.intended, batch.intended_at) = (now.mono, now.wall);
-        if !batch.ambiguous {
-            (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
-        }
+        (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
         self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
         let state = &mut self.accounts[usize::from(batch.account.0)];
         state.batcher(batch.action).submitting = Some(ix);
@@ -208,7 +207,7 @@ impl Worker {
         }
         let lease_until = began + self.options.lease;
         if now.mono >= lease_until {
-            tracing::warn!(batch = %batch.id, "the intent took longer than the lease; intended anew");
+            tracing::warn!(batch = %batch.id, "an intent outlasted its lease; intended anew");
             return self.intend(now, ix);
         }
         let slots = &self.slots;

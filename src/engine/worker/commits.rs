@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{BatchIx, Phase};
-use crate::engine::commit::{OUTCOMES_MAX, Running};
+use crate::engine::commit::{DEAD_LETTER_BYTES_MAX, OUTCOMES_MAX, Running};
 use crate::engine::{Effect, Mono, Now, OffsetWrite, Transaction};
 use crate::model::{
     Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition,
@@ -74,7 +74,10 @@ impl Worker {
     }
 
     fn take_dead_letters(&mut self, transaction: &mut Transaction, decided: &mut DecidedOffsets) {
-        for (epoch, write) in self.commit.dead_letters.drain(..) {
+        let mut bytes = 0;
+        while bytes < DEAD_LETTER_BYTES_MAX && transaction.dead_letters.len() < OUTCOMES_MAX {
+            let Some((epoch, write)) = self.commit.pop_dead_letter() else { break };
+            bytes += write.bytes();
             let Some(lane) = self.lanes.get_mut(&write.partition) else { continue };
             if lane.epoch == epoch {
                 lane.watermark.decide(write.offset);

@@ -1,5 +1,7 @@
 //! Partitions come and go: recovery from the ledger, revocation as a barrier, loss.
 
+use std::collections::BTreeSet;
+
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
 use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
 use crate::engine::slots::{SlotIx, Stage};
@@ -38,9 +40,10 @@ impl Worker {
                 lane.restore = restore;
                 lane.watermark = Watermark::at(committed);
                 lane.phase = LanePhase::Live;
-                self.effects.push_back(Effect::Start { partition, epoch, from: committed });
                 if self.paused && !lane.restore.is_waiting() {
-                    self.effects.push_back(Effect::Pause(vec![partition]));
+                    lane.start_from = Some(committed);
+                } else {
+                    self.effects.push_back(Effect::Start { partition, epoch, from: committed });
                 }
             }
             Err(reason) => {
@@ -50,6 +53,7 @@ impl Worker {
                      go on. Repair or remove the record, then restart the worker"
                 );
                 lane.phase = LanePhase::Stopped(reason);
+                lane.is_behind = false;
             }
         }
     }
@@ -61,6 +65,9 @@ impl Worker {
         committed: Offset,
         records: Vec<(BatchId, LedgerRecord)>,
     ) -> Result<Restore, String> {
+        for (id, record) in &records {
+            self.check_record(*id, record, committed)?;
+        }
         let mut fates = Vec::with_capacity(records.len());
         for (id, record) in records {
             if record.open.is_empty() {
@@ -72,18 +79,7 @@ impl Worker {
                 fates.push((record, None));
                 continue;
             }
-            if record.open.iter().next().is_some_and(|first| first < committed) {
-                return Err(format!(
-                    "ledger record {id} holds offsets open that are below the committed one, \
-                     {committed}"
-                ));
-            }
-            let Some(account) = self.account_named(&record.account) else {
-                return Err(format!(
-                    "ledger record {id} is of account {:?}, which is not configured",
-                    record.account
-                ));
-            };
+            let Some(account) = self.account_named(&record.account) else { continue };
             let batch = self.number_batch();
             self.accounts[usize::from(account.0)].batches += 1;
             let part = LanePart {
@@ -125,6 +121,23 @@ impl Worker {
         Restore::new(&fates)
     }
 
+    /// Whether a record can be gone on from.
+    fn check_record(&self, id: BatchId, record: &LedgerRecord, from: Offset) -> Result<(), String> {
+        if record.open.iter().next().is_some_and(|first| first < from) {
+            return Err(format!(
+                "ledger record {id} holds offsets open that are below the committed one, {from}"
+            ));
+        }
+        if !record.open.is_empty() && self.account_named(&record.account).is_none() {
+            return Err(format!(
+                "ledger record {id} is of account {:?}, which is not configured and has operations \
+                 under way; configure it until they are done",
+                record.account
+            ));
+        }
+        Ok(())
+    }
+
     /// All commands of a restored batch are here again: go on where the last owner stopped.
     pub(super) fn on_restored(&mut self, now: Now, ix: BatchIx) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
@@ -162,18 +175,22 @@ impl Worker {
         }
     }
 
-    /// The lane is closed at once; the partition is released when nothing of it is queued or in a
-    /// running transaction.
+    /// The lane is closed at once; the partition is released when nothing of it is queued, in a
+    /// running transaction, or in a call whose answer will name an operation.
     pub(super) fn on_revoked(&mut self, now: Now, partition: Partition) {
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.phase = LanePhase::Closing;
-            self.drop_commands(now, partition);
+            lane.closing_until = now.mono + self.options.revocation_wait;
+            self.timers.insert((lane.closing_until, Timer::Release(partition)));
             // An intent that is not committed yet will never be followed by a call.
-            let batches = &self.batches;
-            self.commit.dirty.retain(|(lane, ix)| {
-                *lane != partition
-                    || batches.get(ix).is_some_and(|batch| batch.phase != Phase::Intending)
-            });
+            let intending: BTreeSet<BatchIx> = self
+                .batches
+                .iter()
+                .filter(|(_, batch)| batch.phase == Phase::Intending)
+                .map(|(ix, _)| *ix)
+                .collect();
+            self.drop_commands(now, partition);
+            self.commit.dirty.retain(|(lane, ix)| *lane != partition || !intending.contains(ix));
         } else {
             self.effects.push_back(Effect::Release { partition });
         }
@@ -186,12 +203,18 @@ impl Worker {
     }
 
     /// Gives up the partitions whose last transaction has ended.
-    pub(super) fn release_closed(&mut self) {
+    pub(super) fn release_closed(&mut self, now: Now) {
+        let is_called = |partition: &Partition| {
+            let mut batches = self.batches.values();
+            batches.any(|b| b.phase == Phase::Submitting && b.lanes.contains_key(partition))
+        };
         let closed: Vec<Partition> = self
             .lanes
             .iter()
             .filter(|(partition, lane)| {
-                lane.phase == LanePhase::Closing && !self.commit.holds(**partition)
+                lane.phase == LanePhase::Closing
+                    && !self.commit.holds(**partition)
+                    && (lane.closing_until <= now.mono || !is_called(partition))
             })
             .map(|(partition, _)| *partition)
             .collect();
@@ -238,7 +261,9 @@ impl Worker {
             self.slots[ix].batch = BatchIx::NONE;
             if let Some(batch_state) = self.batches.get_mut(&batch) {
                 batch_state.waiting -= 1;
-                if batch_state.waiting == 0 && batch_state.phase != Phase::Restoring {
+                // The answer to a call under way still has to be written down.
+                let is_open = matches!(batch_state.phase, Phase::Restoring | Phase::Submitting);
+                if batch_state.waiting == 0 && !is_open {
                     self.finish_batch(batch);
                 }
             }

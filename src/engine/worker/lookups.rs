@@ -7,7 +7,7 @@ use crate::engine::backoff::backoff;
 use crate::engine::batch::BatchIx;
 use crate::engine::guard::{Holder, stale};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
-use crate::engine::{CallNumber, Effect, Now};
+use crate::engine::{CallNumber, Effect, GuardMode, Now};
 use crate::model::{
     Action, CallFailure, Command, DeviceFault, DeviceState, Failure, FailureCode, Status,
 };
@@ -169,11 +169,38 @@ impl Worker {
 
     fn on_truth(&mut self, now: Now, ix: SlotIx, why: &Why, state: Option<&DeviceState>) {
         let command = self.slots[ix].packed.unpack();
-        match truth(&command, state) {
+        let truth = truth(&command, state);
+        if truth == Truth::NotAsWanted && command.action == Action::Unclaim {
+            // Sent before or not: by now it may be somebody else's device.
+            let holder = state.and_then(Holder::of_state);
+            let (facts, match_order) = (self.slots[ix].facts, self.options.guard_match_order);
+            let is_guarded = self.options.guard != GuardMode::Never;
+            let reason = holder.and_then(|holder| stale(&facts, &holder, match_order));
+            if let Some(reason) = reason.filter(|_| is_guarded) {
+                return self.decide_stale(now, ix, reason);
+            }
+        }
+        match truth {
             Truth::AsWanted => self.decide(now, ix, Status::Succeeded, None, device_id(state)),
+            // The operation may be writing them at this moment.
+            Truth::LacksMetadata if matches!(why, Why::Deadline | Why::Vanished) => {
+                self.decide(now, ix, Status::Succeeded, None, device_id(state));
+            }
             Truth::LacksMetadata if self.may_retry(ix) => {
                 self.slots[ix].call = Action::UpdateMetadata;
                 self.retry(now, ix);
+            }
+            Truth::LacksMetadata => {
+                let failure = Failure {
+                    code: FailureCode::DeviceOther,
+                    api_status: None,
+                    api_identifier: None,
+                    message: "the device is claimed as wanted, but its metadata could not be \
+                              written; send an amendment"
+                        .into(),
+                    retryable: true,
+                };
+                self.decide(now, ix, Status::Failed, Some(failure), device_id(state));
             }
             Truth::HeldByOther if matches!(why, Why::Failed(_)) => {
                 let account = self.slots[ix].account;
@@ -181,7 +208,7 @@ impl Worker {
                     == Some(&*self.account(account).partner_id);
                 self.decide(now, ix, Status::Failed, Some(held_by_other(why, ours)), None);
             }
-            Truth::LacksMetadata | Truth::HeldByOther | Truth::NotAsWanted => {
+            Truth::HeldByOther | Truth::NotAsWanted => {
                 self.on_untrue(now, ix, why);
             }
         }
@@ -191,6 +218,8 @@ impl Worker {
     fn on_untrue(&mut self, now: Now, ix: SlotIx, why: &Why) {
         let (status, code, text) = match why {
             Why::Failed(fault) => return self.fail_or_retry(now, ix, fault),
+            // The grace time has passed: it is sent again, as often as answers get lost.
+            Why::AnswerLost => return self.retry(now, ix),
             // The operation has ended, so sending again cannot meet it.
             Why::ResultMissing | Why::OperationFailed { .. } if self.may_retry(ix) => {
                 return self.retry(now, ix);
@@ -220,13 +249,6 @@ impl Worker {
                 "the operation did not end before the deadline, and a lookup shows the device \
                  unchanged; it may still change. Look at the device, then send the event again if \
                  need be"
-                    .to_owned(),
-            ),
-            Why::AnswerLost => (
-                Status::Unresolved,
-                FailureCode::AnswerLost,
-                "the call was never answered, and a lookup shows the device unchanged; it may \
-                 still change. Look at the device, then send the event again if need be"
                     .to_owned(),
             ),
         };

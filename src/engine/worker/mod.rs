@@ -1,9 +1,9 @@
 //! The root machine: sole owner of the state, sole writer of effects.
 //!
-//! After every input it does its upkeep: timers that are due, calls that the quota grants, partitions
-//! to pause or resume, the next transaction. Its parts: [`lanes`] (partitions come and go), [`admit`]
-//! (commands come in), [`calls`] (what goes out), [`answers`] and [`lookups`] (what comes back),
-//! [`verdicts`] (outcomes), [`commits`] (transactions).
+//! After every input it does its upkeep: timers that are due, calls that the quota grants,
+//! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
+//! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
+//! back), `verdicts` (outcomes), `commits` (transactions).
 
 mod admit;
 mod answers;
@@ -45,6 +45,8 @@ enum Timer {
     Retry(SlotRef),
     /// The device may be looked up again.
     Lookup(SlotRef),
+    /// A revoked lane has waited long enough for answers.
+    Release(Partition),
 }
 
 /// The engine.
@@ -63,6 +65,8 @@ pub struct Worker {
     timers: std::collections::BTreeSet<(Mono, Timer)>,
     commit: Commit,
     effects: VecDeque<Effect>,
+    /// Commands that became the first of their devices and are to be activated.
+    moved_up: VecDeque<SlotRef>,
     rng: ChaCha8Rng,
     paused: bool,
     draining: bool,
@@ -89,6 +93,7 @@ impl Worker {
             timers: std::collections::BTreeSet::new(),
             commit: Commit::default(),
             effects: VecDeque::new(),
+            moved_up: VecDeque::new(),
             paused: false,
             draining: false,
             drained: false,
@@ -161,6 +166,7 @@ impl Worker {
 
     fn upkeep(&mut self, now: Now) {
         self.fire_timers(now);
+        self.activate_moved_up(now);
         if !self.draining {
             for account in 0..self.accounts.len() {
                 self.make_calls(now, AccountIx(u16::try_from(account).unwrap_or(u16::MAX)));
@@ -168,7 +174,7 @@ impl Worker {
         }
         self.pause_or_resume();
         self.begin_transaction(now);
-        self.release_closed();
+        self.release_closed(now);
         self.finish_draining();
     }
 
@@ -180,9 +186,11 @@ impl Worker {
             self.timers.pop_first();
             match timer {
                 Timer::Poll(batch) => self.on_poll_due(now, batch),
-                Timer::Resend(batch) => self.on_resend_due(now, batch),
+                Timer::Resend(batch) => self.on_resend_due(batch),
                 Timer::Retry(command) => self.on_retry_due(now, command),
                 Timer::Lookup(command) => self.queue_lookup(command),
+                // Upkeep does it.
+                Timer::Release(_) => {}
             }
         }
     }
@@ -194,7 +202,9 @@ impl Worker {
     /// hold places among the operations, so what fills the memory might wait for them. That adds
     /// no more than the last owner had in memory.
     fn pause_or_resume(&mut self) {
-        let (commands, bytes) = (self.slots.len(), self.slots.bytes());
+        // What waits for its transaction counts too: it is in memory all the same.
+        let commands = self.slots.len() + self.commit.waiting();
+        let bytes = self.slots.bytes() + self.commit.dead_letter_bytes;
         let (commands_max, bytes_max) = (self.options.commands_max, self.options.command_bytes_max);
         let live = || self.lanes.keys().copied().collect();
         if !self.paused && (commands >= commands_max || bytes >= bytes_max) {
@@ -205,6 +215,12 @@ impl Worker {
         } else if self.paused && commands <= commands_max / 4 * 3 && bytes <= bytes_max / 4 * 3 {
             self.paused = false;
             self.effects.push_back(Effect::Resume(live()));
+            for (partition, lane) in &mut self.lanes {
+                if let Some(from) = lane.start_from.take() {
+                    let (partition, epoch) = (*partition, lane.epoch);
+                    self.effects.push_back(Effect::Start { partition, epoch, from });
+                }
+            }
         }
     }
 

@@ -35,7 +35,7 @@ impl Worker {
         };
         self.remember(ix, status);
         self.leave_stage(ix);
-        self.move_up(now, ix);
+        self.move_up(ix);
         if self.slots[ix].folded != SlotIx::NONE {
             self.publish_folded(ix, batch_ix, &verdict);
         }
@@ -66,6 +66,17 @@ impl Worker {
         }
     }
 
+    /// Lets the commands that became the first of their devices go on.
+    pub(super) fn activate_moved_up(&mut self, now: Now) {
+        while let Some(name) = self.moved_up.pop_front() {
+            if let Some(ix) = self.slots.get(name)
+                && self.slots[ix].stage == Stage::Queued
+            {
+                self.activate(now, ix);
+            }
+        }
+    }
+
     /// What the guard may rely on from now on.
     fn remember(&mut self, ix: SlotIx, status: Status) {
         let slot = &self.slots[ix];
@@ -82,12 +93,16 @@ impl Worker {
             (Action::Claim | Action::Unclaim, Status::Failed | Status::Unresolved) => {
                 lane.memory.forget(facts.device);
             }
+            (Action::UpdateMetadata, _) if facts.names_order => {
+                lane.memory.forget(facts.device);
+            }
             (Action::Claim | Action::Unclaim | Action::UpdateMetadata, _) => {}
         }
     }
 
-    /// The next command of the device becomes the first.
-    fn move_up(&mut self, now: Now, ix: SlotIx) {
+    /// The next command of the device becomes the first. It is activated later, from a queue: a
+    /// thousand stale unclaims behind one another must not become a thousand nested calls.
+    fn move_up(&mut self, ix: SlotIx) {
         let slot = &self.slots[ix];
         let (device, next, tail) = (slot.facts.device, slot.next, slot.tail);
         let Some(lane) = self.lanes.get_mut(&slot.lane) else { return };
@@ -96,9 +111,7 @@ impl Worker {
         } else {
             lane.devices.replace(device, ix, next);
             self.slots[next].tail = tail;
-            if self.slots[next].stage == Stage::Queued {
-                self.activate(now, next);
-            }
+            self.moved_up.push_back(self.slots.name(next));
         }
     }
 }

@@ -224,11 +224,16 @@ mod tests {
         assert_eq!(list.request, Request::ListVendorCustomers { vendor: "9".into(), paging });
     }
 
+    const PATHS: &str = concat!(
+        "/v1/(partners/[^/]{0,3}/(devices|customers|vendors|devices:claimAsync)(/[^/]{0,3}){0,3}",
+        "|operations(/[^/]{0,3}){0,3}|.{0,20})"
+    );
+
     proptest::proptest! {
         #[test]
         fn no_request_makes_it_panic(
             verb in "GET|POST|PUT",
-            path in "/v1/(partners/[^/]{0,3}/(devices|customers|vendors|devices:claimAsync)                     (/[^/]{0,3}){0,3}|operations(/[^/]{0,3}){0,3}|.{0,20})",
+            path in PATHS,
             body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
         ) {
             let query = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The dispatch half: commands in, calls and outcomes out. It drives the engine and decides nothing.
+//! The dispatch half: commands in, calls and outcomes out. It drives the engine, decides nothing.
 //!
 //! A session is one consumer, one producer and one engine. Whatever cannot be gone on with (the
 //! fate of a transaction unknown, a client broken) ends the session; the next one recovers every

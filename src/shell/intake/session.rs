@@ -64,6 +64,9 @@ pub(super) struct Session {
     /// In the running transaction.
     running: Vec<Part>,
     is_running: bool,
+    /// Partitions lost while the transaction runs: should it be aborted, their part of it is for
+    /// the next owner, even if that is this worker again.
+    lost: BTreeSet<TopicPartition>,
     /// Revoked partitions, released once they are in no transaction.
     closing: BTreeSet<TopicPartition>,
     messages: UnboundedSender<Message>,
@@ -118,6 +121,7 @@ impl Session {
             paused: false,
             running: Vec::new(),
             is_running: false,
+            lost: BTreeSet::new(),
             closing: BTreeSet::new(),
             messages,
             intake,
@@ -175,6 +179,9 @@ impl Session {
         match event {
             ConsumerEvent::Assigned { partitions, group } => {
                 self.group = Some(group);
+                if self.paused {
+                    self.consumer.pause(partitions.clone());
+                }
                 self.owned.extend(partitions);
             }
             ConsumerEvent::Revoked { partitions, group } => {
@@ -186,6 +193,8 @@ impl Session {
                 self.forget(lost.partitions());
                 for partition in lost.partitions() {
                     self.owned.remove(partition);
+                    self.closing.remove(partition);
+                    self.lost.insert(partition.clone());
                 }
             }
             ConsumerEvent::Records(records) => {
@@ -239,6 +248,9 @@ impl Session {
             self.is_running = false;
             return;
         }
+        if !self.is_running {
+            self.lost.clear();
+        }
         self.is_running = true;
         let records: Vec<OutRecord> =
             self.running.iter().flat_map(|part| part.taken.records.iter().cloned()).collect();
@@ -276,8 +288,8 @@ impl Session {
                 stats.aborted.add(1);
                 tracing::info!(reason, "a transaction of intake was aborted; it is written again");
                 tokio::time::sleep(RETRY_WAIT).await;
-                let owned = &self.owned;
-                self.running.retain(|part| owned.contains(&part.partition));
+                let lost = std::mem::take(&mut self.lost);
+                self.running.retain(|part| !lost.contains(&part.partition));
                 self.write();
                 None
             }

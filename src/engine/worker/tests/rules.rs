@@ -513,3 +513,74 @@ fn a_full_memory_does_not_keep_a_restored_batch_from_its_commands() {
         |effect: &Effect| matches!(effect, Effect::Pause(lanes) if lanes[..] == [Partition(1)]);
     assert!(effects.iter().any(is_paused), "restored, it pauses like the others: {effects:?}");
 }
+
+#[test]
+fn a_partition_is_not_released_before_the_answer_to_its_call_is_written_down() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    // The call is out, its answer on the way.
+    world.worker.handle(world.at(), Input::Revoked { partition: Partition(0) });
+    assert!(world.worker.next_effect().is_none());
+    world.run_commits();
+    assert!(world.released.contains(&Partition(0)));
+    let record = world.ledger.values().next().unwrap();
+    assert!(matches!(record.state, crate::model::BatchState::Accepted { .. }), "{record:?}");
+}
+
+#[test]
+fn a_partition_is_released_in_time_even_if_the_answer_never_comes() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    world.drop_answers();
+    world.feed(Input::Revoked { partition: Partition(0) });
+    assert!(world.released.is_empty());
+    world.run();
+    assert!(world.released.contains(&Partition(0)));
+}
+
+#[test]
+fn a_long_queue_of_stale_unclaims_is_decided_in_order_and_without_nesting() {
+    let mut world = world(Options { commands_max: 1_000_000, ..options() });
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    for order in 0..20_000 {
+        world.write(0, command(Cause::Return, 1, None, &format!("other-{order}")));
+    }
+    world.read_all();
+    world.run_fast();
+    let offsets: Vec<i64> = world.outcomes.iter().map(|outcome| outcome.offset.0).collect();
+    assert!(offsets.is_sorted(), "outcomes of one device come in its order");
+    assert_eq!(world.statuses(0).iter().filter(|status| **status == "stale").count(), 20_000);
+    assert_eq!(world.owner(1), Some("7"));
+}
+
+#[test]
+fn an_outage_longer_than_the_deadline_fails_nothing() {
+    let mut world = world(Options { batch_items_max: 10, ..options() });
+    for device in 0..100 {
+        world.write(0, sale(device, "7", "o1"));
+    }
+    world.read_all();
+    world.is_down = true;
+    let run_for = |world: &mut World, seconds| {
+        let end = world.now + Duration::from_secs(seconds);
+        while world.now < end {
+            assert!(world.step());
+        }
+    };
+    run_for(&mut world, 30);
+    assert!(world.worker.report().accounts[0].batches < 8, "an outage is not met by more calls");
+    run_for(&mut world, 3 * 3_600);
+    world.is_down = false;
+    world.run();
+    assert_eq!(world.statuses(0), vec!["succeeded"; 100]);
+    world.assert_settled();
+}
