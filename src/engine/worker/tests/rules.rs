@@ -489,6 +489,33 @@ fn that_an_answer_was_lost_before_the_last_call_outlives_a_restart() {
 }
 
 #[test]
+fn a_claim_without_its_metadata_is_no_success_once_its_operation_is_given_up() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    bare.now = Mono(1) + Duration::from_secs(700);
+    bare.replay((0, 1), vec![record(accepted(), &[0], 1)]);
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o2"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let lookup = effects.iter().find_map(|effect| match effect {
+        Effect::Lookup { call, .. } => Some(*call),
+        _ => None,
+    });
+    // Claimed for the same customer by an earlier order.
+    let state = crate::model::DeviceState {
+        device_id: Some("1".into()),
+        owner: Some(crate::model::Customer::ZeroTouch("7".into())),
+        reseller: Some("1".into()),
+        metadata: std::iter::once(("ordernumber".into(), "o1".into())).collect(),
+    };
+    let call = lookup.unwrap();
+    let effects = bare.feed(Input::LookedUp { call, result: Ok(Some(state)) });
+    let [Effect::Commit(transaction)] = &effects[..] else { panic!("{effects:?}") };
+    let statuses: Vec<_> =
+        transaction.outcomes.iter().map(|outcome| outcome.verdict.status.as_str()).collect();
+    assert_eq!(statuses, ["unresolved"]);
+}
+
+#[test]
 fn a_full_memory_does_not_keep_a_restored_batch_from_its_commands() {
     let mut bare = Bare::new(Options { commands_max: 2, operations_max: 1, ..options() });
     bare.assign(0, 1);
