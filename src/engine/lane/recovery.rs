@@ -60,6 +60,11 @@ impl Restore {
         (run.first <= offset.0).then_some(*fate)
     }
 
+    /// Whether a batch still waits for commands to be read again.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.batches.is_empty()
+    }
+
     /// A batch whose commands have all been read, now that reading stands at `position`.
     pub(crate) fn completed(&mut self, position: Offset) -> Option<BatchIx> {
         let (last, batch) = *self.batches.last()?;

@@ -6,7 +6,9 @@ use crate::engine::commit::Decided;
 use crate::engine::guard::{Stale, stale};
 use crate::engine::lane::{Fate, Fold, LanePhase, fold};
 use crate::engine::slots::{SlotIx, Stage};
-use crate::engine::{CommandContent, CommandRead, DeadLetterWrite, GuardMode, Now, OutcomeWrite};
+use crate::engine::{
+    CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, OutcomeWrite,
+};
 use crate::model::{
     Action, Epoch, Failure, FailureCode, Offset, PackedCommand, Partition, Status, Verdict,
 };
@@ -63,6 +65,11 @@ impl Worker {
         let mut completed = Vec::new();
         while let Some(batch) = next() {
             completed.push(batch);
+        }
+        let is_complete = !completed.is_empty()
+            && self.lanes.get(&partition).is_some_and(|lane| !lane.restore.is_waiting());
+        if is_complete && self.paused {
+            self.effects.push_back(Effect::Pause(vec![partition]));
         }
         for batch in completed {
             self.on_restored(now, batch);

@@ -52,6 +52,10 @@ impl Worker {
                 batch.sends = batch.sends.saturating_add(1);
                 batch.operation = Some(operation);
                 (batch.phase, batch.failures) = (Phase::Polling, 0);
+                // A batch that was sent before and lost its answer has spent part of the first
+                // deadline; this operation gets the whole time, or it would be given up running.
+                batch.deadline = now.mono + self.options.operation_deadline;
+                batch.deadline_at = now.wall_after(self.options.operation_deadline);
                 self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 let first = self.options.poll_delay_min;
                 self.timers.insert((now.mono + first, Timer::Poll(ix)));

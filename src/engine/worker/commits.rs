@@ -25,7 +25,8 @@ impl Worker {
         if self.commit.running.is_some() || self.commit.retry_at > now.mono {
             return;
         }
-        if let Some(aborted) = self.commit.aborted.take() {
+        if let Some(aborted) = self.commit.aborted.take().and_then(|aborted| self.owned_of(aborted))
+        {
             return self.start(aborted);
         }
         if !self.commit.is_due() {
@@ -215,25 +216,7 @@ impl Worker {
         let running = self.commit.running.take_if(|running| running.transaction.number == number);
         let Some(running) = running else { return };
         self.commit.failures = self.commit.failures.saturating_add(1);
-        let owned: BTreeSet<Partition> = running
-            .transaction
-            .offsets
-            .iter()
-            .filter(|write| {
-                self.lanes.get(&write.partition).is_some_and(|lane| lane.epoch == write.epoch)
-            })
-            .map(|write| write.partition)
-            .collect();
-        let mut again = Transaction::clone(&running.transaction);
-        again.ledger.retain(|write| owned.contains(&write.partition));
-        again.outcomes.retain(|write| owned.contains(&write.partition));
-        again.dead_letters.retain(|write| owned.contains(&write.partition));
-        again.offsets.retain(|write| owned.contains(&write.partition));
-        if again.offsets.is_empty() {
-            return;
-        }
-        self.commit.number += 1;
-        again.number = self.commit.number;
+        let Some(running) = self.owned_of(running) else { return };
         let wait = backoff(
             self.commit.failures,
             std::time::Duration::from_millis(100),
@@ -241,7 +224,28 @@ impl Worker {
             &mut self.rng,
         );
         self.commit.retry_at = now.mono + wait;
-        self.commit.aborted =
-            Some(Running { transaction: Arc::new(again), intents: running.intents });
+        self.commit.aborted = Some(running);
+    }
+
+    /// What of an aborted transaction belongs to assignments that are still ours, under a new
+    /// number. Asked again right before it is written: the group checks the membership, not the
+    /// ownership, so the part of a lane that was lost meanwhile would go through under the next
+    /// membership.
+    fn owned_of(&mut self, aborted: Running) -> Option<Running> {
+        let mut again = Transaction::clone(&aborted.transaction);
+        again.offsets.retain(|write| {
+            self.lanes.get(&write.partition).is_some_and(|lane| lane.epoch == write.epoch)
+        });
+        let owned: BTreeSet<Partition> =
+            again.offsets.iter().map(|write| write.partition).collect();
+        again.ledger.retain(|write| owned.contains(&write.partition));
+        again.outcomes.retain(|write| owned.contains(&write.partition));
+        again.dead_letters.retain(|write| owned.contains(&write.partition));
+        if owned.is_empty() {
+            return None;
+        }
+        self.commit.number += 1;
+        again.number = self.commit.number;
+        Some(Running { transaction: Arc::new(again), intents: aborted.intents })
     }
 }

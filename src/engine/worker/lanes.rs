@@ -40,7 +40,7 @@ impl Worker {
                 lane.restore = restore;
                 lane.watermark = Watermark::at(committed);
                 lane.phase = LanePhase::Live;
-                if self.paused {
+                if self.paused && !lane.restore.is_waiting() {
                     lane.start_from = Some(committed);
                 } else {
                     self.effects.push_back(Effect::Start { partition, epoch, from: committed });
@@ -103,9 +103,12 @@ impl Worker {
                     intended_at: record.intended_at,
                     submitted: now.mono,
                     submitted_at: Some(record.intended_at),
-                    deadline: now.mono + now.until(record.deadline),
+                    // A clock that was ahead when this was written must not hold up the lane.
+                    deadline: now.mono
+                        + now.until(record.deadline).min(self.options.operation_deadline),
                     deadline_at: record.deadline,
-                    ambiguous: operation.is_none(),
+                    // Of calls before the last one the ledger does not tell how they were answered.
+                    ambiguous: operation.is_none() || record.attempt > 1,
                     operation,
                     attempts_before: record.attempt.saturating_sub(1),
                     sends: 1,

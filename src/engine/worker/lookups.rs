@@ -182,9 +182,10 @@ impl Worker {
         }
         match truth {
             Truth::AsWanted => self.decide(now, ix, Status::Succeeded, None, device_id(state)),
-            // The operation may be writing them at this moment.
+            // The operation may be writing them at this moment, or never: neither sent again nor
+            // called a success.
             Truth::LacksMetadata if matches!(why, Why::Deadline | Why::Vanished) => {
-                self.decide(now, ix, Status::Succeeded, None, device_id(state));
+                self.on_untrue(now, ix, why);
             }
             Truth::LacksMetadata if self.may_retry(ix) => {
                 self.slots[ix].call = Action::UpdateMetadata;

@@ -197,6 +197,10 @@ impl Worker {
 
     /// Holds I8: past a bound no partition is read; reading goes on once a quarter is free again,
     /// so that it does not flutter.
+    ///
+    /// A lane whose restored batches wait for their commands is read in any case: those batches
+    /// hold places among the operations, so what fills the memory might wait for them. That adds
+    /// no more than the last owner had in memory.
     fn pause_or_resume(&mut self) {
         // What waits for its transaction counts too: it is in memory all the same.
         let commands = self.slots.len() + self.commit.waiting();
@@ -205,7 +209,9 @@ impl Worker {
         let live = || self.lanes.keys().copied().collect();
         if !self.paused && (commands >= commands_max || bytes >= bytes_max) {
             self.paused = true;
-            self.effects.push_back(Effect::Pause(live()));
+            let lanes = self.lanes.iter().filter(|(_, lane)| !lane.restore.is_waiting());
+            let lanes = lanes.map(|(partition, _)| *partition).collect();
+            self.effects.push_back(Effect::Pause(lanes));
         } else if self.paused && commands <= commands_max / 4 * 3 && bytes <= bytes_max / 4 * 3 {
             self.paused = false;
             self.effects.push_back(Effect::Resume(live()));

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::world::{World, command, options};
-use crate::engine::{Effect, GuardMode, Input, Now, Options};
-use crate::model::{Action, Cause, Command, Metadata, Offset, Partition};
+use crate::engine::{CallNumber, Effect, GuardMode, Input, Mono, Now, Options, Worker};
+use crate::model::{
+    Action, BatchState, CallFailure, Cause, Command, Epoch, Metadata, Offset, OperationReply,
+    PackedCommand, Partition,
+};
 
 fn world(options: Options) -> World {
     let mut world = World::new(options, 1);
@@ -199,7 +202,7 @@ fn a_partition_is_released_only_after_its_transaction_has_ended() {
     world.run();
     let now: Now = world.at();
     // An outcome is on its way when the revocation comes.
-    let epoch = crate::model::Epoch(1);
+    let epoch = Epoch(1);
     let content = crate::engine::CommandContent::Foreign(
         crate::engine::ForeignRecord { key: None, payload: None, reason: "test".into() }.into(),
     );
@@ -227,7 +230,7 @@ fn a_drain_ends_at_once_and_the_next_owner_goes_on_polling() {
     assert!(world.worker.next_effect().is_none(), "the call's answer is waited for");
     world.run();
     let record = world.ledger.values().next().unwrap();
-    assert!(matches!(record.state, crate::model::BatchState::Accepted { .. }));
+    assert!(matches!(record.state, BatchState::Accepted { .. }));
     world.crash();
     world.run();
     world.read_all();
@@ -249,12 +252,12 @@ fn while_more_is_known_to_wait_a_batch_is_not_closed_early() {
                     content: crate::engine::CommandContent::Command {
                         facts: command.facts().unwrap(),
                         account: Some(0),
-                        packed: crate::model::PackedCommand::pack(&command),
+                        packed: PackedCommand::pack(&command),
                     },
                 }
             })
             .collect();
-        let (partition, epoch) = (Partition(0), crate::model::Epoch(1));
+        let (partition, epoch) = (Partition(0), Epoch(1));
         world.worker.handle(world.at(), Input::CommandsRead { partition, epoch, commands });
     };
     read(&mut world, 0..6);
@@ -284,6 +287,258 @@ fn a_batch_does_not_wait_for_commands_that_the_topic_has_lost() {
     assert_eq!(world.statuses(0), ["succeeded"]);
     assert_eq!(world.ledger.len(), 0, "{:?}", world.ledger);
     assert_eq!(world.worker.report().accounts[0].batches, 0);
+}
+
+/// The engine by itself: every effect and its answer in the test's hands.
+struct Bare {
+    worker: Worker,
+    now: Mono,
+}
+
+impl Bare {
+    fn new(options: Options) -> Self {
+        Self { worker: Worker::new(options), now: Mono(1) }
+    }
+
+    fn feed(&mut self, input: Input) -> Vec<Effect> {
+        let wall = jiff::Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now.0);
+        self.worker.handle(Now { mono: self.now, wall }, input);
+        std::iter::from_fn(|| self.worker.next_effect()).collect()
+    }
+
+    fn after(&mut self, wait: Duration, input: Input) -> Vec<Effect> {
+        self.now = self.now + wait;
+        self.feed(input)
+    }
+
+    fn assign(&mut self, partition: i32, epoch: u64) {
+        let (partition, epoch) = (Partition(partition), Epoch(epoch));
+        self.feed(Input::Assigned { partition, epoch });
+    }
+
+    fn replay(
+        &mut self,
+        (partition, epoch): (i32, u64),
+        records: Vec<crate::model::LedgerRecord>,
+    ) -> Vec<Effect> {
+        let records = Ok(records.into_iter().map(|record| (record.batch, record)).collect());
+        let (partition, epoch) = (Partition(partition), Epoch(epoch));
+        self.feed(Input::LedgerRead { partition, epoch, committed: Offset(0), records })
+    }
+
+    fn read(
+        &mut self,
+        (partition, epoch): (i32, u64),
+        commands: &[(i64, &Command)],
+    ) -> Vec<Effect> {
+        let commands = commands
+            .iter()
+            .map(|(offset, command)| crate::engine::CommandRead {
+                offset: Offset(*offset),
+                content: crate::engine::CommandContent::Command {
+                    facts: command.facts().unwrap(),
+                    account: Some(0),
+                    packed: PackedCommand::pack(command),
+                },
+            })
+            .collect();
+        let (partition, epoch) = (Partition(partition), Epoch(epoch));
+        let mut effects = self.feed(Input::CommandsRead { partition, epoch, commands });
+        effects.extend(self.feed(Input::CaughtUp { partition }));
+        effects
+    }
+
+    /// Lets timers come due one after the other until an effect of interest is there.
+    fn run_until<T>(&mut self, mut wanted: impl FnMut(&Effect) -> Option<T>) -> T {
+        for _ in 0..100 {
+            let wall = jiff::Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now.0);
+            let at = self.worker.wake_at(Now { mono: self.now, wall }).expect("a timer");
+            self.now = self.now.max(at);
+            let effects = self.feed(Input::TimePassed);
+            if let Some(found) = effects.iter().find_map(&mut wanted) {
+                return found;
+            }
+        }
+        panic!("nothing of interest happens: {:?}", self.worker.report());
+    }
+}
+
+fn number_of_commit(effect: &Effect) -> Option<u64> {
+    match effect {
+        Effect::Commit(transaction) => Some(transaction.number),
+        _ => None,
+    }
+}
+
+fn call_of_submit(effect: &Effect) -> Option<CallNumber> {
+    match effect {
+        Effect::Submit(submit) => Some(submit.call),
+        _ => None,
+    }
+}
+
+fn call_of_poll(effect: &Effect) -> Option<CallNumber> {
+    match effect {
+        Effect::Poll { call, .. } => Some(*call),
+        _ => None,
+    }
+}
+
+fn record(state: BatchState, open: &[i64], attempt: u16) -> crate::model::LedgerRecord {
+    let open = open.iter().copied().map(Offset).collect();
+    crate::model::LedgerRecord {
+        batch: crate::model::BatchId(uuid::Uuid::from_u128(7)),
+        action: Action::Claim,
+        account: "main".into(),
+        state,
+        open: crate::model::OffsetSet::new(open),
+        decided: crate::model::OffsetSet::default(),
+        attempt,
+        intended_at: jiff::Timestamp::UNIX_EPOCH,
+        deadline: jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(600),
+    }
+}
+
+fn accepted() -> BatchState {
+    BatchState::Accepted { operation: "operations/1".into() }
+}
+
+#[test]
+fn what_of_an_aborted_transaction_belongs_to_a_lost_lane_is_not_written_again() {
+    let mut bare = Bare::new(options());
+    for partition in [0, 1] {
+        bare.assign(partition, 1);
+        bare.replay((partition, 1), Vec::new());
+    }
+    bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    let number = bare.run_until(number_of_commit);
+    // Refused, since the member is no longer known; only then it hears that its lanes are lost.
+    assert!(bare.feed(Input::Aborted { transaction: number }).is_empty());
+    bare.feed(Input::Lost { partition: Partition(0) });
+    bare.feed(Input::Lost { partition: Partition(1) });
+    bare.assign(1, 2);
+    bare.replay((1, 2), Vec::new());
+    let effects = bare.after(Duration::from_secs(60), Input::TimePassed);
+    assert!(effects.iter().all(|effect| number_of_commit(effect).is_none()), "{effects:?}");
+}
+
+#[test]
+fn an_operation_accepted_after_a_lost_answer_has_the_whole_time() {
+    let mut bare = Bare::new(options());
+    let deadline = options().operation_deadline;
+    bare.assign(0, 1);
+    bare.replay((0, 1), Vec::new());
+    bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    let number = bare.run_until(number_of_commit);
+    let effects = bare.feed(Input::Committed { transaction: number });
+    let call = effects.iter().find_map(call_of_submit).unwrap();
+    let lost = CallFailure::Ambiguous { reason: "test".into() };
+    bare.feed(Input::Submitted { call, result: Err(lost) });
+    let number = bare.run_until(number_of_commit);
+    let effects = bare.feed(Input::Committed { transaction: number });
+    let call = effects.iter().find_map(call_of_submit).unwrap();
+    // The answer comes when the deadline of the first call has nearly passed.
+    bare.now = Mono(1) + deadline.saturating_sub(Duration::from_secs(1));
+    let effects = bare.feed(Input::Submitted { call, result: Ok("operations/1".into()) });
+    let transaction = effects.iter().find_map(number_of_commit).unwrap();
+    bare.feed(Input::Committed { transaction });
+    let effects = bare.after(Duration::from_secs(2), Input::TimePassed);
+    assert!(effects.iter().any(|effect| call_of_poll(effect).is_some()), "{effects:?}");
+}
+
+#[test]
+fn a_deadline_written_by_a_clock_far_ahead_does_not_hold_the_lane() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    let far = jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(400 * 24 * 3_600);
+    bare.replay(
+        (0, 1),
+        vec![crate::model::LedgerRecord { deadline: far, ..record(accepted(), &[0], 1) }],
+    );
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let call = effects.iter().find_map(call_of_poll).unwrap();
+    let running = Ok(OperationReply::Running { progress: None });
+    bare.after(options().operation_deadline, Input::Polled { call, result: running });
+    let is_lookup = |effect: &Effect| matches!(effect, Effect::Lookup { .. }).then_some(());
+    bare.run_until(is_lookup);
+}
+
+#[test]
+fn that_an_answer_was_lost_before_the_last_call_outlives_a_restart() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    bare.replay((0, 1), vec![record(accepted(), &[0], 2)]);
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let call = effects.iter().find_map(call_of_poll).unwrap();
+    let fault = crate::model::DeviceFault {
+        code: crate::model::FailureCode::DeviceLimitExceeded,
+        api_status: "SINGLE_DEVICE_STATUS_DEVICE_LIMIT_EXCEEDED".into(),
+        api_identifier: None,
+        api_message: None,
+        retryable: false,
+    };
+    let results = vec![crate::model::DeviceResult {
+        device: Some(sale(1, "7", "o1").facts().unwrap().device),
+        verdict: crate::model::DeviceVerdict::Failed(Box::new(fault)),
+    }];
+    let effects = bare.feed(Input::Polled { call, result: Ok(OperationReply::Done { results }) });
+    // The call before may have claimed the device.
+    assert!(matches!(effects[..], [Effect::Lookup { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_claim_without_its_metadata_is_no_success_once_its_operation_is_given_up() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    bare.now = Mono(1) + Duration::from_secs(700);
+    bare.replay((0, 1), vec![record(accepted(), &[0], 1)]);
+    let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o2"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    let lookup = effects.iter().find_map(|effect| match effect {
+        Effect::Lookup { call, .. } => Some(*call),
+        _ => None,
+    });
+    // Claimed for the same customer by an earlier order.
+    let state = crate::model::DeviceState {
+        device_id: Some("1".into()),
+        owner: Some(crate::model::Customer::ZeroTouch("7".into())),
+        reseller: Some("1".into()),
+        metadata: std::iter::once(("ordernumber".into(), "o1".into())).collect(),
+    };
+    let call = lookup.unwrap();
+    let effects = bare.feed(Input::LookedUp { call, result: Ok(Some(state)) });
+    let [Effect::Commit(transaction)] = &effects[..] else { panic!("{effects:?}") };
+    let statuses: Vec<_> =
+        transaction.outcomes.iter().map(|outcome| outcome.verdict.status.as_str()).collect();
+    assert_eq!(statuses, ["unresolved"]);
+}
+
+#[test]
+fn a_full_memory_does_not_keep_a_restored_batch_from_its_commands() {
+    let mut bare = Bare::new(Options { commands_max: 2, operations_max: 1, ..options() });
+    bare.assign(0, 1);
+    bare.replay((0, 1), Vec::new());
+    bare.assign(1, 1);
+    bare.replay((1, 1), vec![record(accepted(), &[0], 1)]);
+    // The other lane fills the memory with commands that wait for the place of the operation.
+    let (first, second) = (sale(1, "7", "o1"), sale(2, "7", "o1"));
+    let effects = bare.read((0, 1), &[(0, &first), (1, &second)]);
+    let paused: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Pause(lanes) => Some(lanes.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(paused, [vec![Partition(0)]], "the lane that is being restored is read on");
+    let mut effects = bare.read((1, 1), &[(0, &sale(3, "7", "o1"))]);
+    effects.extend(bare.feed(Input::TimePassed));
+    assert!(effects.iter().any(|effect| call_of_poll(effect).is_some()), "{effects:?}");
+    let is_paused =
+        |effect: &Effect| matches!(effect, Effect::Pause(lanes) if lanes[..] == [Partition(1)]);
+    assert!(effects.iter().any(is_paused), "restored, it pauses like the others: {effects:?}");
 }
 
 #[test]

@@ -1,0 +1,509 @@
+//! The promises, checked at every step, and by the oracle over the whole history at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use zerotouch_worker::engine::{GuardMode, Submit, Transaction};
+use zerotouch_worker::model::{
+    Action, BatchId, BatchState, Command, LedgerRecord, OutcomeId, Status,
+};
+use zerotouch_worker::sandbox::{Delivery, Method};
+use zerotouch_worker::verify::{
+    self, ChangeSeen, CommandSeen, DeviceSeen, History, Invariant, OperationSeen, Orders,
+    OutcomeSeen, WatermarkSeen,
+};
+
+use crate::kafka::{Fate, Word};
+use crate::workload::Item;
+use crate::world::{Violation, World, nanos};
+
+/// An operation that the API has taken, for one device.
+#[derive(Clone, Debug)]
+struct InFlight {
+    name: Arc<str>,
+    partition: i32,
+    ends: u64,
+    /// A worker that gives it up is in its right: it never ends, or cannot be read.
+    is_lame: bool,
+    /// Commands in it that were sent; their outcomes say whether it was given up.
+    command: (i32, i64),
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) counts: BTreeMap<String, u64>,
+    outcomes: Vec<OutcomeSeen>,
+    watermarks: Vec<WatermarkSeen>,
+    dead_letters: BTreeSet<(i32, i64)>,
+    /// Operations whose names were committed, with the lane.
+    known: BTreeSet<(Arc<str>, i32)>,
+    /// Operations that the next one did not wait for, with good reason.
+    excused: BTreeSet<Arc<str>>,
+    in_flight: BTreeMap<u128, Vec<InFlight>>,
+}
+
+impl World {
+    pub(crate) fn check_contents(&mut self, contents: &Transaction) {
+        let lanes: BTreeSet<i32> = contents.offsets.iter().map(|write| write.partition.0).collect();
+        let written = contents.ledger.iter().map(|write| write.partition);
+        let written = written.chain(contents.outcomes.iter().map(|write| write.partition));
+        let written = written.chain(contents.dead_letters.iter().map(|write| write.partition));
+        for partition in written.collect::<Vec<_>>() {
+            if !lanes.contains(&partition.0) {
+                let what = format!("a transaction writes for p{partition} without an offset of it");
+                return self.violate(what, &[format!("p{partition}")]);
+            }
+        }
+    }
+
+    /// A transaction has been decided: I1 and I4.
+    pub(crate) fn check_committed(&mut self, transaction: usize) {
+        let txn = &self.kafka.transactions[transaction];
+        let (contents, writer, began) = (Arc::clone(&txn.contents), txn.writer, txn.began);
+        let mut offsets: BTreeMap<usize, i64> = BTreeMap::new();
+        for (partition, lane) in self.kafka.lanes.iter().enumerate() {
+            for entry in lane.ledger.iter().filter(|entry| entry.transaction == transaction) {
+                let _ = offsets.entry(partition).or_insert(entry.offset);
+            }
+        }
+        for write in &contents.outcomes {
+            let (partition, offset) = (write.partition.0, write.offset.0);
+            let command = write.command.unpack();
+            self.check_decided(partition, offset);
+            let key = command.device_key().unwrap();
+            self.checks.outcomes.push(OutcomeSeen {
+                outcome_id: OutcomeId::from(command.id()),
+                command_id: command.id(),
+                device: Some(key.as_str().into()),
+                action: command.action,
+                status: write.verdict.status,
+                code: write.verdict.failure.as_ref().map(|failure| failure.code),
+                decided_by: write.verdict.decided_by,
+            });
+            let (status, device) = (write.verdict.status, command.facts().unwrap().device.0);
+            if status == Status::Unresolved {
+                self.excuse(device, (partition, offset));
+            }
+            let name = format!("(outcome {})", status.as_str());
+            *self.checks.counts.entry(name).or_default() += 1;
+            self.note(|| format!("outcome p{partition}@{offset} {}", status.as_str()));
+        }
+        for write in &contents.dead_letters {
+            self.check_decided(write.partition.0, write.offset.0);
+            if !self.checks.dead_letters.insert((write.partition.0, write.offset.0)) {
+                self.violate("a second dead letter".into(), &[]);
+            }
+        }
+        for write in &contents.ledger {
+            let partition = write.partition.0;
+            if let Some(LedgerRecord { state: BatchState::Accepted { operation }, .. }) =
+                &write.record
+            {
+                self.checks.known.insert((Arc::clone(operation), partition));
+            }
+            let offset = offsets.get_mut(&(partition as usize)).unwrap();
+            let word = Word { offset: *offset, record: write.record.clone(), writer, began };
+            *offset += 1;
+            let words = &mut self.kafka.lanes[partition as usize].words;
+            if words.get(&write.batch).is_none_or(|old| old.offset < word.offset) {
+                words.insert(write.batch, word);
+            }
+        }
+        for write in &contents.offsets {
+            self.check_watermark(write.partition.0, write.offset.0);
+        }
+    }
+
+    fn check_decided(&mut self, partition: i32, offset: i64) {
+        let lane = self.kafka.lane(partition);
+        let (was_open, is_first) = (lane.undecided.remove(&offset), lane.decided.insert(offset));
+        if !was_open || !is_first {
+            let what =
+                format!("I1: p{partition}@{offset} gets a second outcome, or has no command");
+            self.violate(what, &[format!("p{partition}")]);
+        }
+    }
+
+    fn check_watermark(&mut self, partition: i32, offset: i64) {
+        let lane = self.kafka.lane(partition);
+        let passed = lane.undecided.first().copied().filter(|first| *first < offset);
+        // A transaction marked late may still be before this one.
+        let went_back = lane.pending.len() <= 1 && lane.committed > offset;
+        if let Some(passed) = passed {
+            let what = format!("I4: p{partition} watermark {offset} passes {passed}, undecided");
+            self.violate(what, &[format!("p{partition}")]);
+        } else if went_back {
+            let what = format!("I4: p{partition} watermark goes back to {offset}");
+            self.violate(what, &[format!("p{partition}")]);
+        }
+        let outcomes_visible = self.checks.outcomes.len();
+        let seen = WatermarkSeen { partition, committed: offset, outcomes_visible };
+        self.checks.watermarks.push(seen);
+    }
+
+    fn place_of(&self, command: &Command) -> Option<(i32, i64)> {
+        for (partition, lane) in (0..).zip(&self.kafka.lanes) {
+            for entry in &lane.commands {
+                if let Item::Command(other) = &entry.item
+                    && other.source.offset == command.source.offset
+                {
+                    return Some((partition, entry.offset));
+                }
+            }
+        }
+        None
+    }
+
+    /// I5: the call leaves under an intent that its own session has committed, which no other
+    /// owner has answered since, and within the lease from before the intent's transaction.
+    pub(crate) fn check_sent(&mut self, slot: usize, session: u32, submit: &Submit) {
+        for packed in &submit.commands {
+            let command = packed.unpack();
+            let Some((partition, offset)) = self.place_of(&command) else {
+                return self.violate("a call for no command".into(), &[]);
+            };
+            let lane = &self.kafka.lanes[partition as usize];
+            let open = lane.words.values().find(|word| {
+                word.record
+                    .as_ref()
+                    .is_some_and(|record| record.open.iter().any(|open| open.0 == offset))
+            });
+            let lease = nanos(self.plan.engine.lease);
+            let wrong = match open {
+                None => Some("no record has it open"),
+                Some(word) => {
+                    let record = word.record.as_ref().unwrap();
+                    if record.state != BatchState::Intended {
+                        Some("its batch is past the intent")
+                    } else if word.writer != (slot, session) {
+                        Some("the intent is another session's")
+                    } else if self.now >= word.began + lease + 1 {
+                        Some("the lease has passed since the intent's transaction began")
+                    } else {
+                        None
+                    }
+                }
+            };
+            if let Some(wrong) = wrong {
+                let what = format!("I5: w{slot} sends p{partition}@{offset}: {wrong}");
+                return self.violate(what, &[format!("p{partition}"), format!("w{slot}")]);
+            }
+        }
+    }
+
+    /// I3, as the API has taken a batch.
+    pub(crate) fn check_accepted(&mut self, slot: usize, submit: &Submit) {
+        let entry = self.api.log().operations.entries.back().unwrap().clone();
+        let name: Arc<str> = entry.name.as_str().into();
+        let is_lame = ["neverDone", "vanish", "operationError"]
+            .iter()
+            .any(|kind| entry.faults.contains(kind));
+        let began = self.timestamp(0);
+        let ends = u64::try_from(entry.ends_at.duration_since(began).as_nanos()).unwrap();
+        self.note(|| {
+            format!(
+                "w{slot} call {} accepted as {name}, {:?} of {:?}, ends {:.3}, {:?}",
+                submit.call.0,
+                submit.action,
+                entry.items.iter().map(|i| &i.device).collect::<Vec<_>>(),
+                ends as f64 / 1e9,
+                entry.faults
+            )
+        });
+        for packed in &submit.commands {
+            let command = packed.unpack();
+            let device = command.facts().unwrap().device.0;
+            let Some(place) = self.place_of(&command) else { continue };
+            let mut others = self.checks.in_flight.remove(&device).unwrap_or_default();
+            others.retain(|other| other.ends > self.now);
+            for other in &others {
+                self.on_overlap(other, &name, &command);
+            }
+            let (name, partition) = (Arc::clone(&name), place.0);
+            others.push(InFlight { name, partition, ends, is_lame, command: place });
+            self.checks.in_flight.insert(device, others);
+        }
+    }
+
+    fn on_overlap(&mut self, other: &InFlight, name: &Arc<str>, command: &Command) {
+        let is_known = self.checks.known.contains(&(Arc::clone(&other.name), other.partition));
+        let kind = if other.is_lame {
+            "(overlaps: with an operation given up)"
+        } else if !is_known {
+            "(overlaps: after a lost reply)"
+        } else if self.checks.excused.contains(&other.name) {
+            "(overlaps: with an operation given up)"
+        } else if self.plan.is_wild() {
+            "(overlaps: wild clocks)"
+        } else {
+            let key = command.device_key().unwrap();
+            let what = format!("I3: {} begins while {} is in flight for {key}", name, other.name);
+            return self.violate(what, &[key.as_str().to_owned(), format!("p{}", other.partition)]);
+        };
+        *self.checks.counts.entry(kind.into()).or_default() += 1;
+        self.checks.excused.insert(Arc::clone(&other.name));
+    }
+
+    /// The outcome says that the operation was given up.
+    fn excuse(&mut self, device: u128, command: (i32, i64)) {
+        let of_command = |other: &&InFlight| other.command == command;
+        let others = self.checks.in_flight.get(&device).into_iter().flatten().filter(of_command);
+        self.checks.excused.extend(others.map(|other| Arc::clone(&other.name)));
+    }
+
+    /// What is not finished yet.
+    pub(crate) fn unsettled(&self) -> Option<String> {
+        for (partition, lane) in self.kafka.lanes.iter().enumerate() {
+            if let Some(offset) = lane.undecided.first() {
+                return Some(format!("p{partition}@{offset} has no outcome"));
+            }
+            if !lane.ledger_is_empty() {
+                let left: Vec<_> = lane.words.values().filter_map(|w| w.record.as_ref()).collect();
+                return Some(format!("the ledger of p{partition} keeps {left:?}"));
+            }
+            if lane.commands.iter().any(|entry| entry.fate == Fate::Open) {
+                return Some(format!("p{partition} has an open intake"));
+            }
+            let end = lane.commands.iter().rfind(|entry| entry.fate == Fate::Committed);
+            if !lane.pending.is_empty() || end.is_some_and(|end| lane.committed <= end.offset) {
+                return Some(format!("p{partition} is committed to {} only", lane.committed));
+            }
+        }
+        let owned: usize = self.kafka.group.members.values().map(|m| m.assigned.len()).sum();
+        if self.kafka.group.joining || owned != self.kafka.lanes.len() {
+            return Some("the group is not complete".into());
+        }
+        None
+    }
+
+    /// Phase two is over.
+    pub(crate) fn check_end(&mut self) {
+        if let Some(what) = self.unsettled() {
+            let reports: Vec<String> = self
+                .slots
+                .iter()
+                .filter_map(|slot| Some(format!("{:?}", slot.session.as_ref()?.worker.report())))
+                .collect();
+            self.note(|| format!("{reports:#?}"));
+            return self.violate(format!("nothing happens any more, and {what}"), &[]);
+        }
+        for slot in 0..self.slots.len() {
+            let Some(session) = &self.slots[slot].session else { continue };
+            let report = session.worker.report();
+            let is_empty = report.commands == 0
+                && report.command_bytes == 0
+                && report.accounts.iter().all(|account| {
+                    account.ready == [0; 3] && account.batches == 0 && account.lookups == 0
+                })
+                && report
+                    .lanes
+                    .iter()
+                    .all(|lane| lane.phase == "live" && lane.devices == 0 && lane.pending == 0);
+            if !is_empty {
+                self.violate(
+                    format!("I8: memory of w{slot} keeps {report:?}"),
+                    &[format!("w{slot}")],
+                );
+                return;
+            }
+        }
+        self.count_api_faults();
+        let history = self.history();
+        if history.commands.is_empty() {
+            return;
+        }
+        let report = verify::check(&history, Orders::Unknown);
+        for check in report.checks.iter().filter(|check| !check.held) {
+            let violations: Vec<&String> = check
+                .violations
+                .iter()
+                .filter(|text| !self.is_allowed(check.invariant, text))
+                .collect();
+            if let Some(first) = violations.first() {
+                let mut about = self.about(first);
+                for command in &history.commands {
+                    if about.iter().any(|key| key == command.device.as_str()) {
+                        about.push(format!("p{}", command.partition));
+                        break;
+                    }
+                }
+                self.violate(format!("{} at the end: {violations:#?}", check.invariant), &about);
+                return;
+            }
+        }
+        for check in &report.checks {
+            let name = format!("({} undetermined)", check.invariant);
+            *self.checks.counts.entry(name).or_default() += check.undetermined;
+        }
+    }
+
+    /// What a configuration gives away by itself.
+    fn is_allowed(&self, invariant: Invariant, text: &str) -> bool {
+        let options = &self.plan.engine;
+        let is_about_vanished = || {
+            let about = self.about(text);
+            let log = self.api.log();
+            let mut vanished =
+                log.operations.entries.iter().filter(|entry| entry.faults.contains(&"vanish"));
+            vanished.any(|entry| entry.items.iter().any(|i| about.contains(&i.device.to_string())))
+        };
+        match invariant {
+            // Grace and deadlines count on clocks that are right within some bound.
+            Invariant::I2 | Invariant::I3 if self.plan.is_wild() => true,
+            // A guard that is off, or told not to compare orders, may let an unclaim through; an
+            // operation that cannot be read is given up, and may do its work later.
+            Invariant::I2 => {
+                let is_loose = options.guard == GuardMode::Never || !options.guard_match_order;
+                (is_loose && text.contains("removed the")) || is_about_vanished()
+            }
+            Invariant::I1 | Invariant::I3 | Invariant::I4 => false,
+        }
+    }
+
+    /// The whole key of the device whose masked key is in the text.
+    fn about(&self, text: &str) -> Vec<String> {
+        let masked = text.split(": ").next().unwrap_or_default();
+        let end = masked.rsplit('…').next().unwrap_or_default();
+        let devices = self.api.devices().map(|record| record.device.to_string());
+        devices.filter(|key| !end.is_empty() && key.ends_with(end)).collect()
+    }
+
+    fn count_api_faults(&mut self) {
+        let log = self.api.log();
+        let kinds = log.calls.entries.iter().flat_map(|call| call.faults.iter());
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for kind in kinds {
+            *counts.entry(format!("api:{kind}")).or_default() += 1;
+        }
+        self.checks.counts.extend(counts);
+    }
+
+    fn history(&self) -> History {
+        let mut history = History {
+            outcomes: self.checks.outcomes.clone(),
+            watermarks: self.checks.watermarks.clone(),
+            ..History::default()
+        };
+        for (partition, lane) in (0..).zip(&self.kafka.lanes) {
+            for entry in lane.commands.iter().filter(|entry| entry.fate == Fate::Committed) {
+                if let Item::Command(command) = &entry.item {
+                    history.commands.push(CommandSeen {
+                        partition,
+                        offset: entry.offset,
+                        command_id: command.id(),
+                        device: command.device_key().unwrap().as_str().into(),
+                        action: command.action,
+                        cause: command.cause,
+                        customer: command.customer.clone(),
+                        metadata: command.metadata.clone(),
+                        order_id: command.order_id.clone(),
+                    });
+                }
+            }
+        }
+        let log = self.api.log();
+        history.operations.extend(log.operations.entries.iter().filter_map(|operation| {
+            Some(OperationSeen {
+                name: operation.name.clone(),
+                action: action(operation.method)?,
+                devices: operation.items.iter().map(|item| item.device.clone().into()).collect(),
+                started: operation.accepted_at,
+                ended: Some(operation.ends_at).filter(|_| operation.ended),
+                reply_lost: operation.delivery != Delivery::Sent
+                    || self.checks.excused.contains(operation.name.as_str()),
+            })
+        }));
+        history.changes.extend(log.changes.entries.iter().filter_map(|change| {
+            Some(ChangeSeen {
+                device: change.device.clone().into(),
+                at: change.time,
+                action: action(change.method)?,
+                from: change.from.as_ref().map(|holder| holder.customer.clone()),
+                to: change.to.as_ref().map(|holder| holder.customer.clone()),
+            })
+        }));
+        history.devices.extend(self.api.devices().map(|record| DeviceSeen {
+            device: record.device.clone().into(),
+            owner: record.claim.as_ref().map(|holder| holder.customer.clone()),
+            metadata: record.metadata.clone(),
+        }));
+        history
+    }
+}
+
+const fn action(method: Method) -> Option<Action> {
+    match method {
+        Method::ClaimAsync => Some(Action::Claim),
+        Method::UnclaimAsync => Some(Action::Unclaim),
+        Method::UpdateMetadataAsync => Some(Action::UpdateMetadata),
+        _ => None,
+    }
+}
+
+/// A record of the commands topic in a line of the log.
+pub(crate) fn describe(item: &Item) -> String {
+    match item {
+        Item::Foreign(..) => "foreign".into(),
+        Item::Command(command) => format!(
+            "{} ({}) of {} order {} customer {:?} {:?} account {} occurred {}",
+            command.action.as_str(),
+            command.cause.as_str(),
+            command.device_key().unwrap().as_str(),
+            command.order_id,
+            command.customer,
+            command.metadata,
+            command.account,
+            command.occurred_at,
+        ),
+    }
+}
+
+/// A transaction in a line of the log.
+pub(crate) fn summary(contents: &Transaction) -> String {
+    let ledger: Vec<String> = contents
+        .ledger
+        .iter()
+        .map(|write| format!("p{} {}", write.partition, word(write.batch, write.record.as_ref())))
+        .collect();
+    let outcomes: Vec<String> = contents
+        .outcomes
+        .iter()
+        .map(|write| {
+            format!("p{}@{} {}", write.partition, write.offset, write.verdict.status.as_str())
+        })
+        .collect();
+    let offsets: Vec<String> = contents
+        .offsets
+        .iter()
+        .map(|write| format!("p{}:{} e{}", write.partition, write.offset, write.epoch.0))
+        .collect();
+    format!("#{}: offsets {offsets:?} outcomes {outcomes:?} ledger {ledger:?}", contents.number)
+}
+
+fn word(batch: BatchId, record: Option<&LedgerRecord>) -> String {
+    let short: String = batch.to_string().chars().take(6).collect();
+    match record {
+        None => format!("{short} ended"),
+        Some(record) => {
+            let offsets = |set: &zerotouch_worker::model::OffsetSet| {
+                set.iter().map(|offset| offset.0).collect::<Vec<_>>()
+            };
+            format!(
+                "{short} {} {:?} open {:?} decided {:?} attempt {}",
+                record.action.as_str(),
+                record.state,
+                offsets(&record.open),
+                offsets(&record.decided),
+                record.attempt
+            )
+        }
+    }
+}
+
+pub(crate) fn records(records: &[(BatchId, LedgerRecord)]) -> String {
+    let words: Vec<String> =
+        records.iter().map(|(batch, record)| word(*batch, Some(record))).collect();
+    format!("{words:?}")
+}

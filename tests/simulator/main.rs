@@ -1,0 +1,21 @@
+//! Deterministic simulation: the real engine in several workers, in virtual time, against a model
+//! of Kafka and the sandbox's state, under faults drawn from a seed.
+
+// Every function here is part of a test: a failed unwrap is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+mod checks;
+mod group;
+mod http;
+mod kafka;
+mod plan;
+mod process;
+mod runner;
+mod transactions;
+mod workload;
+mod world;
+
+#[test]
+fn every_promise_holds_whatever_fails() {
+    runner::run();
+}
