@@ -13,14 +13,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 SERVERS = sys.argv[1]
 TIMEOUT = 30.0
+# Outages are part of the tests: what matters of them comes back as an answer.
+COMMON = {"bootstrap.servers": SERVERS, "log_level": 0}
 
 
 class Client:
     def __init__(self):
-        self.admin = AdminClient({"bootstrap.servers": SERVERS})
+        self.admin = AdminClient(COMMON)
         self.producer = kafka.Producer(
             {
-                "bootstrap.servers": SERVERS,
+                **COMMON,
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 2,
@@ -97,7 +99,7 @@ class Client:
     def reader(self, topic, with_end):
         consumer = kafka.Consumer(
             {
-                "bootstrap.servers": SERVERS,
+                **COMMON,
                 "group.id": "reads-without-a-group",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
@@ -117,7 +119,7 @@ class Client:
 
     def committed(self, topic, group):
         """Gives the group's committed offset of each partition, -1 for none."""
-        consumer = kafka.Consumer({"bootstrap.servers": SERVERS, "group.id": group})
+        consumer = kafka.Consumer({**COMMON, "group.id": group})
         try:
             asked = [kafka.TopicPartition(topic, p) for p in self.partitions(topic)]
             found = consumer.committed(asked, timeout=TIMEOUT)
