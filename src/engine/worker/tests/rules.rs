@@ -555,7 +555,7 @@ fn a_partition_is_not_released_before_the_answer_to_its_call_is_written_down() {
     world.run_commits();
     assert!(world.released.contains(&Partition(0)));
     let record = world.ledger.values().next().unwrap();
-    assert!(matches!(record.state, crate::model::BatchState::Accepted { .. }), "{record:?}");
+    assert!(matches!(record.state, BatchState::Accepted { .. }), "{record:?}");
 }
 
 #[test]
