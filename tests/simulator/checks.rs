@@ -179,7 +179,7 @@ impl World {
                         Some("its batch is past the intent")
                     } else if word.writer != (slot, session) {
                         Some("the intent is another session's")
-                    } else if self.now >= word.began + lease + 1 {
+                    } else if self.now > word.began + lease {
                         Some("the lease has passed since the intent's transaction began")
                     } else {
                         None
