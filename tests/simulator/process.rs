@@ -359,7 +359,7 @@ impl World {
             self.carry_out(slot, &mut session, effect);
         }
         match session.ended.take() {
-            Some(ended) => self.end_session(slot, session, ended),
+            Some(ended) => self.end_session(slot, session, &ended),
             None => {
                 self.schedule_wake(slot, &mut session);
                 self.slots[slot].session = Some(session);
@@ -471,7 +471,7 @@ impl World {
     }
 
     /// A session is over: its consumer leaves the group, and another one begins.
-    fn end_session(&mut self, slot: usize, session: Session, ended: Ended) {
+    fn end_session(&mut self, slot: usize, session: Session, ended: &Ended) {
         let how = match ended {
             Ended::Broken(reason) => reason,
             Ended::Drained => "drained",
@@ -515,7 +515,7 @@ impl World {
 
     pub(crate) fn break_session(&mut self, slot: usize, reason: &'static str) {
         if let Some(session) = self.slots[slot].session.take() {
-            self.end_session(slot, session, Ended::Broken(reason));
+            self.end_session(slot, session, &Ended::Broken(reason));
         }
     }
 

@@ -94,7 +94,7 @@ pub(crate) enum Message {
 }
 
 /// How far a transaction is, as its client hears of it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Written(usize),
     OffsetsTaken(usize),
@@ -367,7 +367,7 @@ impl World {
                 self.on_send(slot, session, call);
             }
             Event::Arrive { slot, session, call, sent } => {
-                self.on_arrive(slot, session, &call, sent)
+                self.on_arrive(slot, session, &call, sent);
             }
             Event::Broker(request) => self.on_request(request),
             Event::MemberExpires { member, since } => self.on_member_expires(member, since),
