@@ -148,13 +148,15 @@ impl Member {
             Command::Release(partitions) => self.release(&partitions),
             Command::Start(partition, at) => {
                 self.starts.retain(|start| start.partition != partition);
-                self.starts.push(Start { partition, at, deadline });
+                self.starts.push(Start { partition, at, deadline, is_paused: false });
             }
             Command::Pause(partitions) => {
+                self.pause_starts(&partitions, true);
                 let result = self.client.pause(&list(&partitions));
                 self.report(result, "partitions could not be paused");
             }
             Command::Resume(mut partitions) => {
+                self.pause_starts(&partitions, false);
                 partitions.retain(|partition| self.is_read(partition));
                 let result = self.client.resume(&list(&partitions));
                 self.report(result, "partitions could not be resumed");
@@ -316,6 +318,12 @@ impl Member {
                 Err(_) if Instant::now() < query.deadline => self.queries.push(query),
                 Err(error) => (query.reply)(Err(error.to_string())),
             }
+        }
+    }
+
+    fn pause_starts(&mut self, partitions: &[TopicPartition], is_paused: bool) {
+        for start in self.starts.iter_mut().filter(|start| partitions.contains(&start.partition)) {
+            start.is_paused = is_paused;
         }
     }
 

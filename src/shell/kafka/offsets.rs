@@ -28,6 +28,8 @@ pub(super) struct Start {
     pub(super) partition: TopicPartition,
     pub(super) at: StartAt,
     pub(super) deadline: Instant,
+    /// It was paused before it could begin: it begins, and stays paused.
+    pub(super) is_paused: bool,
 }
 
 /// The stable committed offsets: the client reads committed, so an offset that an open
@@ -64,6 +66,8 @@ pub(super) fn begin(client: &Client, start: &Start) -> KafkaResult<i64> {
     for element in answer.elements() {
         element.error()?;
     }
-    client.resume(&list(name))?;
+    if !start.is_paused {
+        client.resume(&list(name))?;
+    }
     Ok(offset.unwrap_or(0))
 }
