@@ -7,6 +7,7 @@ gives {"error": "…"}.
 
 import json
 import sys
+import time
 
 import confluent_kafka as kafka
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -122,15 +123,36 @@ class Client:
         consumer = kafka.Consumer({**COMMON, "group.id": group})
         try:
             asked = [kafka.TopicPartition(topic, p) for p in self.partitions(topic)]
-            found = consumer.committed(asked, timeout=TIMEOUT)
+            found = patiently(lambda: consumer.committed(asked, timeout=TIMEOUT))
             return {"offsets": [max(place.offset, -1) for place in found]}
         finally:
             consumer.close()
 
     def members(self, group):
         """Gives the number of partitions of each member of the group."""
-        found = self.admin.describe_consumer_groups([group])[group].result(TIMEOUT)
+        ask = lambda: self.admin.describe_consumer_groups([group])[group].result(TIMEOUT)
+        found = patiently(ask)
         return {"members": [len(one.assignment.topic_partitions) for one in found.members]}
+
+
+# A broker that has just started is looking for the coordinator of a group.
+PASSING = {
+    kafka.KafkaError.NOT_COORDINATOR,
+    kafka.KafkaError.COORDINATOR_NOT_AVAILABLE,
+    kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+
+
+def patiently(ask):
+    """Asks again, within the time limit, while a broker says that it is not ready."""
+    end = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return ask()
+        except kafka.KafkaException as error:
+            if error.args[0].code() not in PASSING or time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 def from_json(value):
