@@ -88,14 +88,8 @@ impl Session {
 
     /// Fences the transactions of an earlier process, then joins the group.
     async fn begin(dispatch: Arc<Dispatch>, messages: Sender<Message>) -> Result<Self, String> {
-        let producer = TransactionalProducer::spawn(&dispatch.kafka, &dispatch.transactional_id)
-            .map_err(|error| error.to_string())?;
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        producer.init(move |result| drop(reply.send(result)));
-        answer
-            .await
-            .map_err(|_| "the producer's thread ended".to_owned())?
-            .map_err(|error| error.to_string())?;
+        let producer =
+            TransactionalProducer::fenced(&dispatch.kafka, &dispatch.transactional_id).await?;
         let sink = messages.clone();
         let options = ConsumerOptions { mode: Mode::Gated, ..ConsumerOptions::default() };
         let topics = [&*dispatch.topics.commands];

@@ -98,14 +98,8 @@ impl Session {
     }
 
     async fn begin(intake: Arc<Intake>, messages: Sender<Message>) -> Result<Self, String> {
-        let producer = TransactionalProducer::spawn(&intake.kafka, &intake.transactional_id)
-            .map_err(|error| error.to_string())?;
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        producer.init(move |result| drop(reply.send(result)));
-        answer
-            .await
-            .map_err(|_| "the producer's thread ended".to_owned())?
-            .map_err(|error| error.to_string())?;
+        let producer =
+            TransactionalProducer::fenced(&intake.kafka, &intake.transactional_id).await?;
         let topics: Vec<&str> = intake.topics.orders.iter().map(|topic| &**topic).collect();
         let options = ConsumerOptions { mode: Mode::Immediate, ..ConsumerOptions::default() };
         let sink = messages.clone();

@@ -121,6 +121,22 @@ impl TransactionalProducer {
         Ok(Self { commands, thread: Some(thread), busy })
     }
 
+    /// Starts the thread and waits until it has fenced whoever had its transactional id; see
+    /// [`TransactionalProducer::init`].
+    ///
+    /// # Errors
+    /// No producer can be had; the text says why.
+    pub async fn fenced(options: &KafkaOptions, transactional_id: &str) -> Result<Self, String> {
+        let producer = Self::spawn(options, transactional_id).map_err(|error| error.to_string())?;
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        producer.init(move |result| drop(reply.send(result)));
+        answer
+            .await
+            .map_err(|_| "the producer's thread ended".to_owned())?
+            .map_err(|error| error.to_string())?;
+        Ok(producer)
+    }
+
     /// Makes the producer and fences whoever had its transactional id: once this has been
     /// answered with Ok, no earlier transaction of that id is open any more.
     pub fn init(&self, reply: impl FnOnce(Result<(), CommitError>) + Send + 'static) {
