@@ -11,6 +11,17 @@ use super::batch::BatchIx;
 use super::slots::SlotRef;
 use super::{Mono, Options};
 
+/// What a batch that closes does with a command of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// It goes into the batch.
+    Now,
+    /// The batch is full; it goes into the next one.
+    Later,
+    /// It is there no longer.
+    Never,
+}
+
 /// The commands that are ready to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Batcher {
@@ -69,18 +80,24 @@ impl Batcher {
         }
     }
 
-    /// Takes the longest waiting commands, at most `items_max` of them that `is_current`.
+    /// Takes the longest waiting commands, at most `items_max` of them, until `take` says `Later`.
+    /// The first command must never be left for later.
     pub(crate) fn close(
         &mut self,
         now: Mono,
         items_max: usize,
-        is_current: impl Fn(SlotRef) -> bool,
+        mut take: impl FnMut(SlotRef) -> Take,
     ) -> Vec<SlotRef> {
         let mut items = Vec::with_capacity(items_max.min(self.ready));
         while items.len() < items_max {
             let Some(command) = self.queue.pop_front() else { break };
-            if is_current(command) {
-                items.push(command);
+            match take(command) {
+                Take::Now => items.push(command),
+                Take::Later => {
+                    self.queue.push_front(command);
+                    break;
+                }
+                Take::Never => {}
             }
         }
         self.ready -= items.len();

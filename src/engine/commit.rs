@@ -3,11 +3,12 @@
 //! Only names and decided outcomes are queued; ledger records are written from the state of their
 //! batches when the transaction is built, so the last truth is what is committed (group commit).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::model::{BatchId, Epoch, Partition};
+use crate::model::{Action, BatchId, Epoch, Partition};
 
+use super::account::AccountIx;
 use super::batch::BatchIx;
 use super::{DeadLetterWrite, Mono, OutcomeWrite, Transaction};
 
@@ -41,6 +42,8 @@ pub(crate) struct Commit {
     pub(crate) dead_letter_bytes: usize,
     /// Batches whose ledger record in a lane is no longer what it should be.
     pub(crate) dirty: BTreeSet<(Partition, BatchIx)>,
+    /// Deferrals that no transaction has written yet, so that more commands may join them.
+    pub(crate) deferrals: BTreeMap<(AccountIx, Action), BatchIx>,
     /// Records that are to end with a tombstone.
     pub(crate) ended: BTreeSet<(Partition, BatchId)>,
     /// Lanes whose watermark moved over offsets decided before this assignment.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::model::{Action, BatchId};
+
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,4 +64,42 @@ pub struct AccountReport {
     /// Why the API refuses the account; none while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_because: Option<String>,
+}
+
+/// The command that holds back the watermark of a lane: everything behind it that is decided is
+/// published, but would be looked at again after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadReport {
+    /// The lane.
+    pub partition: i32,
+    /// The command's offset.
+    pub offset: i64,
+    /// For how long it has held the watermark, in whole seconds.
+    pub held_seconds: u64,
+    /// Where it stands: `queued`, `guarding`, `ready`, `in_batch`, `retrying`, `verifying`,
+    /// `folded`; `publishing` once it is decided.
+    pub stage: &'static str,
+    /// How often it was sent.
+    pub attempts: u16,
+    /// The batch that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<HeadBatch>,
+}
+
+/// The batch that holds a lane's head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadBatch {
+    /// Its id, which is the key of its ledger record.
+    pub id: BatchId,
+    /// `restoring`, `intending`, `submitting`, `waiting`, `polling`, `settling` or `finished`.
+    pub phase: &'static str,
+    /// What it does.
+    pub action: Action,
+    /// The account that calls.
+    pub account: Arc<str>,
+    /// The operation, once it is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Arc<str>>,
 }

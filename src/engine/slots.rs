@@ -6,7 +6,7 @@
 use crate::model::{Action, CommandFacts, Offset, PackedCommand, Partition, Status};
 
 use super::account::AccountIx;
-use super::batch::BatchIx;
+use super::batch::{BatchIx, LanePart};
 
 /// The number of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,21 @@ pub(crate) enum Stage {
     Folded,
 }
 
+impl Stage {
+    /// For people.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Guarding => "guarding",
+            Self::Ready => "ready",
+            Self::InBatch => "in_batch",
+            Self::Retrying => "retrying",
+            Self::Verifying => "verifying",
+            Self::Folded => "folded",
+        }
+    }
+}
+
 /// One command in memory.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -66,6 +81,8 @@ pub(crate) struct Slot {
     pub(crate) account: AccountIx,
     /// How often it was sent, the present batch not counted.
     pub(crate) attempts: u16,
+    /// How many commands are folded into this one.
+    pub(crate) folded_count: u16,
     /// The call that carries it: the command's own action, but for a repair of metadata.
     pub(crate) call: Action,
     pub(crate) stage: Stage,
@@ -78,7 +95,15 @@ impl Slot {
     pub(crate) fn is_unsent(&self) -> bool {
         matches!(self.stage, Stage::Queued | Stage::Ready) && self.attempts == 0
     }
+
+    /// Offsets that it stands for, those of folded commands included.
+    pub(crate) fn offsets(&self) -> usize {
+        1 + usize::from(self.folded_count)
+    }
 }
+
+/// Commands folded into one at most: all of them are in one ledger record.
+pub(crate) const FOLDED_MAX: u16 = 10_000;
 
 const CHUNK: usize = 4_096;
 
@@ -125,6 +150,7 @@ impl Slots {
             generation: 0,
             account,
             attempts: 0,
+            folded_count: 0,
             stage: Stage::Queued,
             folded_as: Status::Merged,
         };
@@ -195,6 +221,26 @@ impl Slots {
     /// A command and those folded into it.
     pub(crate) fn with_folded(&self, ix: SlotIx) -> impl Iterator<Item = SlotIx> + '_ {
         std::iter::once(ix).chain(self.list(self[ix].folded))
+    }
+
+    /// Puts a command and those folded into it into a batch's part of their lane.
+    pub(crate) fn add_to(&self, part: &mut LanePart, ix: SlotIx) {
+        let attempts = self[ix].attempts;
+        for ix in self.with_folded(ix) {
+            let offset = self[ix].offset;
+            part.open.push(offset);
+            if attempts > 0 {
+                part.retried.push((offset, attempts));
+            }
+        }
+    }
+
+    /// All commands held, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotIx, &Slot)> + '_ {
+        let slots = self.chunks.iter().flatten().enumerate();
+        let numbered = slots.filter_map(|(ix, slot)| Some((SlotIx(u32::try_from(ix).ok()?), slot)));
+        // Removing a command takes its content, and none has no content.
+        numbered.filter(|(_, slot)| !slot.packed.is_empty())
     }
 
     /// The slots linked from `first` on.

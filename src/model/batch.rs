@@ -97,6 +97,15 @@ impl OffsetSet {
         self.runs.last().map(|run| Offset(run.end() - 1))
     }
 
+    /// Whether all offsets of another set are in this one.
+    #[must_use]
+    pub fn contains_all(&self, other: &Self) -> bool {
+        other.runs.iter().all(|run| {
+            let after = self.runs.partition_point(|own| own.first <= run.first);
+            after > 0 && run.end() <= self.runs[after - 1].end()
+        })
+    }
+
     /// Whether the offset is in the set.
     #[must_use]
     pub fn contains(&self, offset: Offset) -> bool {
@@ -124,6 +133,9 @@ pub enum BatchState {
         /// `operations/…`.
         operation: Arc<str>,
     },
+    /// No call of its own: its commands were sent before, without success, and wait to be sent
+    /// again in other batches. The record keeps how often they were sent.
+    Deferred,
     /// Every command of it in this lane has its outcome.
     Resolved,
 }
@@ -143,7 +155,10 @@ pub struct LedgerRecord {
     pub open: OffsetSet,
     /// Commands whose outcomes are published, in this record's transaction at the latest.
     pub decided: OffsetSet,
-    /// How often these commands have been sent, this time included; 0 if never.
+    /// Those of the open commands that were sent in batches before, by how often: ascending, and
+    /// no count is 0. What is folded into a command is not counted by itself.
+    pub retried: Vec<(u16, OffsetSet)>,
+    /// How often this batch has been sent, this time included; 0 if it never is.
     pub attempt: u16,
     /// When the call was intended.
     pub intended_at: Timestamp,
@@ -184,6 +199,17 @@ mod tests {
         let inside: Vec<i64> = (0..12).filter(|o| set.contains(Offset(*o))).collect();
         assert_eq!(inside, [5, 6, 9]);
         assert_eq!(set.iter().map(|o| o.0).collect::<Vec<_>>(), [5, 6, 9]);
+    }
+
+    #[test]
+    fn a_part_is_told_from_what_reaches_beyond() {
+        let whole = set(&[5, 6, 7, 9]);
+        for part in [&[][..], &[5], &[6, 7], &[5, 6, 7, 9], &[7, 9]] {
+            assert!(whole.contains_all(&set(part)), "{part:?}");
+        }
+        for other in [&[4][..], &[4, 5], &[7, 8], &[9, 10], &[5, 6, 7, 8, 9]] {
+            assert!(!whole.contains_all(&set(other)), "{other:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use customer::Customer;
 pub use dead_letter::{DeadLetter, DeadLetterReason, Rejection};
 pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
 pub use failure::CallFailure;
-pub use metadata::{Metadata, ORDER_NUMBER};
+pub use metadata::{METADATA_BYTES_MAX, Metadata, ORDER_NUMBER};
 pub use operation::{DeviceFault, DeviceResult, DeviceState, DeviceVerdict, OperationReply};
 pub use order::{Cause, InputFault, OrderCustomer, OrderDevice, OrderEvent, Source};
 pub use outcome::{Failure, FailureCode, OutcomeId, Status, Verdict};

@@ -46,7 +46,10 @@ pub struct LedgerJson<'a> {
     /// Offsets of commands whose outcomes are published, as pairs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decided: Vec<u64>,
-    /// How often the commands have been sent, this time included.
+    /// Open commands that were sent in batches before, without success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<RetriedJson>,
+    /// How often this batch has been sent, this time included; 0 if it never is.
     pub attempt: u16,
     /// When the call was intended.
     #[schemars(with = "DateTime")]
@@ -54,6 +57,18 @@ pub struct LedgerJson<'a> {
     /// When waiting for the operation ends.
     #[schemars(with = "DateTime")]
     pub deadline: Timestamp,
+}
+
+/// Commands that were sent before equally often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Retried")]
+pub struct RetriedJson {
+    /// How often.
+    #[schemars(range(min = 1))]
+    pub attempts: u16,
+    /// Their offsets, as pairs.
+    pub offsets: Vec<u64>,
 }
 
 /// How far a batch is.
@@ -65,6 +80,8 @@ pub enum StateJson {
     Intended,
     /// The API has named the operation.
     Accepted,
+    /// No call of its own: commands that wait to be sent again in other batches.
+    Deferred,
     /// Every command of the batch in this lane has its outcome.
     Resolved,
 }
@@ -114,8 +131,13 @@ pub fn encode(record: &LedgerRecord) -> Vec<u8> {
         BatchState::Accepted { operation } => {
             (StateJson::Accepted, Some(Cow::Borrowed(operation.as_ref())))
         }
+        BatchState::Deferred => (StateJson::Deferred, None),
         BatchState::Resolved => (StateJson::Resolved, None),
     };
+    let retried = record.retried.iter().map(|(attempts, offsets)| RetriedJson {
+        attempts: *attempts,
+        offsets: encode_offsets(offsets),
+    });
     let json = LedgerJson {
         version: VERSION,
         batch_id: record.batch,
@@ -125,6 +147,7 @@ pub fn encode(record: &LedgerRecord) -> Vec<u8> {
         operation,
         open: encode_offsets(&record.open),
         decided: encode_offsets(&record.decided),
+        retried: retried.collect(),
         attempt: record.attempt,
         intended_at: record.intended_at,
         deadline: record.deadline,
@@ -170,6 +193,7 @@ pub fn decode_value(value: &[u8]) -> Result<LedgerRecord, LedgerError> {
     let wrong = |what| LedgerError::Contradiction { batch, what };
     let state = match (json.state, json.operation) {
         (StateJson::Intended, None) => BatchState::Intended,
+        (StateJson::Deferred, None) => BatchState::Deferred,
         (StateJson::Resolved, None) => BatchState::Resolved,
         (StateJson::Accepted, Some(operation)) if !operation.is_empty() => {
             BatchState::Accepted { operation: Arc::from(operation.as_ref()) }
@@ -183,6 +207,8 @@ pub fn decode_value(value: &[u8]) -> Result<LedgerRecord, LedgerError> {
     if overlap(&open, &decided) {
         return Err(wrong("an offset is both open and decided"));
     }
+    let retried = decode_retried(&json.retried, &open)
+        .ok_or_else(|| wrong("retried is no list of counts with offsets that are open"))?;
     Ok(LedgerRecord {
         batch,
         action: json.action,
@@ -190,6 +216,7 @@ pub fn decode_value(value: &[u8]) -> Result<LedgerRecord, LedgerError> {
         state,
         open,
         decided,
+        retried,
         attempt: json.attempt,
         intended_at: json.intended_at,
         deadline: json.deadline,
@@ -217,6 +244,20 @@ fn decode_offsets(pairs: &[u64]) -> Option<OffsetSet> {
         runs.push(Run { first, len: *len });
     }
     (total <= OFFSETS_MAX).then(|| OffsetSet::from_runs(runs)).flatten()
+}
+
+fn decode_retried(json: &[RetriedJson], open: &OffsetSet) -> Option<Vec<(u16, OffsetSet)>> {
+    let mut retried: Vec<(u16, OffsetSet)> = Vec::with_capacity(json.len());
+    for RetriedJson { attempts, offsets } in json {
+        let offsets = decode_offsets(offsets)?;
+        let least = retried.last().map_or(0, |(attempts, _)| *attempts);
+        let is_known = retried.iter().any(|(_, known)| overlap(known, &offsets));
+        if *attempts <= least || offsets.is_empty() || is_known || !open.contains_all(&offsets) {
+            return None;
+        }
+        retried.push((*attempts, offsets));
+    }
+    Some(retried)
 }
 
 /// Whether two sets share an offset.
@@ -255,6 +296,7 @@ mod tests {
             state: BatchState::Accepted { operation: "operations/apibatchoperation/1".into() },
             open,
             decided,
+            retried: Vec::new(),
             attempt: 1,
             intended_at: "2026-05-04T08:00:00Z".parse().unwrap(),
             deadline: "2026-05-04T09:00:00Z".parse().unwrap(),
@@ -307,6 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn counts_of_sends_come_back_and_must_be_of_open_offsets() {
+        let mut sent = record(set(&[10, 11, 14]), set(&[12]));
+        sent.retried = vec![(1, set(&[10, 14])), (3, set(&[11]))];
+        let text = String::from_utf8(encode(&sent)).unwrap();
+        assert_eq!(decode_value(text.as_bytes()), Ok(sent));
+        for (from, to) in [
+            (r#""attempts":3"#, r#""attempts":1"#),
+            (r#""attempts":1"#, r#""attempts":0"#),
+            ("[11,1]", "[12,1]"),
+            ("[11,1]", "[10,1]"),
+            ("[11,1]", "[]"),
+            ("[11,1]", "[11]"),
+        ] {
+            assert!(text.contains(from), "{text}");
+            let error = decode_value(text.replace(from, to).as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("retried is no list"), "{to}: {error}");
+        }
+    }
+
+    #[test]
     fn the_key_must_be_the_batch() {
         let value = encode(&record(set(&[1]), set(&[])));
         let lane = Partition(2);
@@ -326,7 +388,7 @@ mod tests {
         #[test]
         fn a_record_comes_back_as_it_was(
             offsets in proptest::collection::btree_map(0_i64..100_000, any::<bool>(), 0..200),
-            state in 0..3,
+            state in 0..4,
         ) {
             let part = |wanted: bool| {
                 let of_part = offsets.iter().filter(|(_, decided)| **decided == wanted);
@@ -336,6 +398,7 @@ mod tests {
             match state {
                 0 => record.state = BatchState::Intended,
                 1 => record.state = BatchState::Resolved,
+                2 => record.state = BatchState::Deferred,
                 _ => {}
             }
             prop_assert_eq!(decode_value(&encode(&record)), Ok(record));

@@ -48,6 +48,8 @@ pub(crate) struct Lane {
     pub(crate) start_from: Option<Offset>,
     /// Revoked: when it is given up even if answers to calls are still missing.
     pub(crate) closing_until: Mono,
+    /// The command that holds the watermark, and since when it has.
+    pub(crate) head: Option<(Offset, Mono)>,
     /// Whether more commands are known to wait in the partition.
     pub(crate) is_behind: bool,
 }
@@ -64,7 +66,16 @@ impl Lane {
             memory: Memory::default(),
             start_from: None,
             closing_until: Mono::MAX,
+            head: None,
             is_behind: true,
+        }
+    }
+
+    /// Notes since when the present head has held the watermark.
+    pub(crate) fn note_head(&mut self, now: Mono) {
+        let head = self.watermark.head();
+        if self.head.map(|(offset, _)| offset) != head {
+            self.head = head.map(|offset| (offset, now));
         }
     }
 }

@@ -92,6 +92,7 @@ mod tests {
             state: BatchState::Intended,
             open: set(open),
             decided: set(decided),
+            retried: Vec::new(),
             attempt: 1,
             intended_at: Timestamp::UNIX_EPOCH,
             deadline: Timestamp::UNIX_EPOCH,

@@ -54,9 +54,20 @@ impl Watermark {
         Offset(self.pending.front().copied().unwrap_or(self.next))
     }
 
+    /// The lowest offset without outcome, if any is there.
+    pub(crate) fn head(&self) -> Option<Offset> {
+        self.pending.front().copied().map(Offset)
+    }
+
     /// The offset after the last one read.
     pub(crate) fn read_position(&self) -> Offset {
         Offset(self.next)
+    }
+
+    /// The offsets held, and whether they are decided.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (Offset, bool)> + '_ {
+        self.pending.iter().map(|entry| (Offset(*entry.max(&!entry)), *entry < 0))
     }
 
     /// Offsets held, decided ones behind an undecided one included.

@@ -5,12 +5,13 @@ use crate::engine::batch::BatchIx;
 use crate::engine::commit::Decided;
 use crate::engine::guard::{Stale, stale};
 use crate::engine::lane::{Fate, Fold, LanePhase, fold};
-use crate::engine::slots::{SlotIx, Stage};
+use crate::engine::slots::{FOLDED_MAX, SlotIx, Stage};
 use crate::engine::{
     CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, OutcomeWrite,
 };
 use crate::model::{
-    Action, Epoch, Failure, FailureCode, Offset, PackedCommand, Partition, Status, Verdict,
+    Action, Epoch, Failure, FailureCode, METADATA_BYTES_MAX, Offset, PackedCommand, Partition,
+    Status, Verdict,
 };
 
 use super::Worker;
@@ -119,9 +120,12 @@ impl Worker {
         let tail = self.slots[head].tail;
         let may_fold =
             self.slots[tail].is_unsent() && self.slots[tail].account == self.slots[ix].account;
+        let has_room = may_fold && self.slots[tail].folded_count < FOLDED_MAX;
         match fold(&self.slots[tail].facts, &self.slots[ix].facts) {
-            Fold::Merge if may_fold => self.merge(tail, ix),
-            Fold::Supersede if may_fold => self.supersede(now, head, tail, ix),
+            Fold::Merge if has_room && self.fits(tail, ix) => self.merge(tail, ix),
+            Fold::Supersede if has_room && self.fits(tail, ix) => {
+                self.supersede(now, head, tail, ix);
+            }
             Fold::Annihilate if may_fold => self.annihilate(now, head, tail, ix),
             Fold::Apart | Fold::Merge | Fold::Supersede | Fold::Annihilate => {
                 self.slots[tail].next = ix;
@@ -136,7 +140,8 @@ impl Worker {
         let slot = &mut self.slots[ix];
         let action = batch_state.action;
         (slot.stage, slot.batch, slot.call) = (Stage::InBatch, batch, action);
-        slot.attempts = batch_state.attempts_before;
+        let part = batch_state.lanes.get(&slot.lane);
+        slot.attempts = part.map_or(0, |part| part.attempts_before(slot.offset));
         slot.tail = ix;
         let (device, lane) = (slot.facts.device, slot.lane);
         let Some(lane) = self.lanes.get_mut(&lane) else { return };
@@ -155,6 +160,19 @@ impl Worker {
             }
             Fold::Merge | Fold::Apart | Fold::Annihilate => self.merge(head, ix),
         }
+    }
+
+    /// Whether the metadata of two commands together keep to the bound of one.
+    fn fits(&self, earlier: SlotIx, later: SlotIx) -> bool {
+        let (earlier, later) = (&self.slots[earlier].packed, &self.slots[later].packed);
+        // Packing never makes text shorter than a third.
+        if 3 * (earlier.len() + later.len()) <= METADATA_BYTES_MAX {
+            return true;
+        }
+        let mut metadata = earlier.unpack().metadata;
+        metadata.extend(later.unpack().metadata);
+        let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        bytes <= METADATA_BYTES_MAX
     }
 
     /// `later` rides with `earlier`.
@@ -204,7 +222,9 @@ impl Worker {
         let first = self.slots[on].folded;
         let slot = &mut self.slots[folded];
         (slot.stage, slot.folded_as, slot.next) = (Stage::Folded, folded_as, first);
-        self.slots[on].folded = folded;
+        let slot = &mut self.slots[on];
+        slot.folded = folded;
+        slot.folded_count = slot.folded_count.saturating_add(1);
     }
 
     /// A claim and the cancellation of its order: neither is sent.

@@ -167,6 +167,9 @@ impl Worker {
             batch.failures = 0;
             self.accounts[usize::from(account.0)].answer();
         }
+        if result.is_ok() {
+            batch.vanished = None;
+        }
         match result {
             Ok(OperationReply::Running { progress }) => {
                 let delay = poll_delay(now, batch, progress, &self.options);
@@ -182,10 +185,10 @@ impl Worker {
                 );
                 self.verify_all(ix, &Why::OperationFailed { code, message: message.into() });
             }
-            Err(CallFailure::NotFound) => self.verify_all(ix, &Why::Vanished),
+            Err(CallFailure::NotFound) => self.on_vanished(now, ix),
             Err(CallFailure::Rejected { status, message, .. }) => {
-                tracing::warn!(status, message, "a poll was rejected; the devices are looked up");
-                self.verify_all(ix, &Why::Vanished);
+                tracing::warn!(status, message, "a poll was rejected");
+                self.on_vanished(now, ix);
             }
             Err(CallFailure::NotSent { reason } | CallFailure::Ambiguous { reason }) => {
                 let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
@@ -202,6 +205,29 @@ impl Worker {
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
         }
+    }
+
+    /// The API does not know the operation: perhaps not yet everywhere, perhaps it has forgotten
+    /// one that still runs. It is asked again for the grace time, then the devices say what became
+    /// of it.
+    fn on_vanished(&mut self, now: Now, ix: BatchIx) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        let account = batch.account;
+        let since = *batch.vanished.get_or_insert(now.mono);
+        let left = self.options.ambiguous_grace.saturating_sub(now.mono.since(since));
+        if left.is_zero() {
+            return self.verify_all(ix, &Why::Vanished);
+        }
+        if since == now.mono {
+            tracing::warn!(
+                batch = %batch.id, grace = ?self.options.ambiguous_grace,
+                "the API does not know an operation that it named; it is asked again until the \
+                 grace time is over, then its devices are looked up"
+            );
+        }
+        let interval = self.account(account).poll_interval();
+        let delay = self.options.poll_delay_max.max(interval).min(left);
+        self.timers.insert((now.mono + delay, Timer::Poll(ix)));
     }
 
     fn on_results(&mut self, now: Now, ix: BatchIx, results: Vec<DeviceResult>) {
@@ -269,6 +295,8 @@ impl Worker {
                 let ix = self.new_batch(now, account, action, half);
                 if let Some(batch) = self.batches.get_mut(&ix) {
                     batch.ambiguous = ambiguous;
+                    // In the transaction that ends the whole, so that no crash forgets them.
+                    self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 }
                 self.account(account).resends.push_back(ix);
             }

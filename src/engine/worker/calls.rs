@@ -7,11 +7,11 @@ use rand::RngExt;
 use uuid::{Builder, Uuid};
 
 use crate::engine::account::AccountIx;
-use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
-use crate::engine::batcher::Batcher;
+use crate::engine::batch::{Batch, BatchIx, Phase, RECORD_OFFSETS_MAX};
+use crate::engine::batcher::{Batcher, Take};
 use crate::engine::slots::{SlotRef, Stage};
 use crate::engine::{CallNumber, Effect, Mono, Now, Submit};
-use crate::model::{Action, BatchId, Partition};
+use crate::model::{Action, BatchId};
 
 use super::Worker;
 
@@ -132,10 +132,17 @@ impl Worker {
 
     fn close_batch(&mut self, now: Now, account: AccountIx, action: Action) {
         let (slots, items_max) = (&self.slots, self.options.batch_items_max);
-        let is_current =
-            |name: SlotRef| slots.get(name).is_some_and(|ix| slots[ix].stage == Stage::Ready);
+        let mut offsets = BTreeMap::new();
+        let take = |name: SlotRef| {
+            let Some(ix) = slots.get(name).filter(|ix| slots[*ix].stage == Stage::Ready) else {
+                return Take::Never;
+            };
+            let in_lane = offsets.entry(slots[ix].lane).or_insert(0);
+            *in_lane += slots[ix].offsets();
+            if *in_lane <= RECORD_OFFSETS_MAX { Take::Now } else { Take::Later }
+        };
         let state = &mut self.accounts[usize::from(account.0)];
-        let items = state.batcher(action).close(now.mono, items_max, is_current);
+        let items = state.batcher(action).close(now.mono, items_max, take);
         let ix = self.new_batch(now, account, action, items);
         self.intend(now, ix);
     }
@@ -149,36 +156,17 @@ impl Worker {
         items: Vec<SlotRef>,
     ) -> BatchIx {
         let ix = self.number_batch();
-        let mut lanes: BTreeMap<Partition, LanePart> = BTreeMap::new();
-        let mut attempts_before = 0;
+        let id = BatchId(self.random_id());
+        let mut batch = Batch::new(id, (account, action), now, &self.options);
         for name in &items {
+            self.leave_deferral(name.ix);
             let slot = &mut self.slots[name.ix];
             (slot.stage, slot.batch) = (Stage::InBatch, ix);
-            attempts_before = attempts_before.max(slot.attempts);
-            let part = lanes.entry(slot.lane).or_default();
-            part.open.extend(self.slots.with_folded(name.ix).map(|ix| self.slots[ix].offset));
+            let part = batch.lanes.entry(slot.lane).or_default();
+            self.slots.add_to(part, name.ix);
         }
         self.account(account).batches += 1;
-        let batch = Batch {
-            id: BatchId(self.random_id()),
-            account,
-            action,
-            waiting: items.len(),
-            items,
-            phase: Phase::Waiting,
-            intended: now.mono,
-            intended_at: now.wall,
-            submitted: now.mono,
-            submitted_at: None,
-            deadline: now.mono + self.options.operation_deadline,
-            deadline_at: now.wall_after(self.options.operation_deadline),
-            operation: None,
-            attempts_before,
-            sends: 0,
-            ambiguous: false,
-            failures: 0,
-            lanes,
-        };
+        (batch.waiting, batch.items) = (items.len(), items);
         self.batches.insert(ix, batch);
         ix
     }
@@ -232,7 +220,7 @@ impl Worker {
         }
         batch.phase = Phase::Finished;
         let state = &mut self.accounts[usize::from(batch.account.0)];
-        state.batches -= 1;
+        state.batches -= usize::from(!batch.is_deferral);
         let batcher = state.batcher(batch.action);
         if batcher.submitting == Some(ix) {
             batcher.submitting = None;

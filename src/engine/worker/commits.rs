@@ -35,6 +35,7 @@ impl Worker {
         self.commit.number += 1;
         let mut transaction = Transaction { number: self.commit.number, ..Transaction::default() };
         let mut decided = DecidedOffsets::new();
+        self.commit.deferrals.clear();
         self.take_outcomes(&mut transaction, &mut decided);
         self.take_dead_letters(&mut transaction, &mut decided);
         let mut touched: BTreeSet<Partition> = std::mem::take(&mut self.commit.moved);
@@ -142,6 +143,7 @@ impl Worker {
         let mark = lane.watermark.position();
         if let Some(part) = batch.lanes.get_mut(&partition) {
             part.decided.retain(|offset| *offset >= mark);
+            part.is_written = true;
         }
         let name = &self.accounts[usize::from(batch.account.0)].name;
         let write = batch.record(partition, name);
@@ -179,6 +181,7 @@ impl Worker {
             state: BatchState::Resolved,
             open: OffsetSet::default(),
             decided,
+            retried: Vec::new(),
             attempt: 0,
             intended_at: now.wall,
             deadline: now.wall,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
 use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
 use crate::engine::slots::{SlotIx, Stage};
-use crate::engine::{Effect, Now};
+use crate::engine::{Effect, Now, Options};
 use crate::model::{BatchId, BatchState, Epoch, LedgerRecord, Offset, Partition};
 
 use super::{Timer, Worker};
@@ -81,41 +82,9 @@ impl Worker {
             }
             let Some(account) = self.account_named(&record.account) else { continue };
             let batch = self.number_batch();
-            self.accounts[usize::from(account.0)].batches += 1;
-            let part = LanePart {
-                open: record.open.iter().collect(),
-                decided: record.decided.iter().collect(),
-            };
-            let operation = match &record.state {
-                BatchState::Accepted { operation } => Some(operation.clone()),
-                BatchState::Intended | BatchState::Resolved => None,
-            };
-            self.batches.insert(
-                batch,
-                Batch {
-                    id,
-                    account,
-                    action: record.action,
-                    items: Vec::new(),
-                    waiting: 0,
-                    phase: Phase::Restoring,
-                    intended: now.mono,
-                    intended_at: record.intended_at,
-                    submitted: now.mono,
-                    submitted_at: Some(record.intended_at),
-                    // A clock that was ahead when this was written must not hold up the lane.
-                    deadline: now.mono
-                        + now.until(record.deadline).min(self.options.operation_deadline),
-                    deadline_at: record.deadline,
-                    // Of calls before the last one the ledger does not tell how they were answered.
-                    ambiguous: operation.is_none() || record.attempt > 1,
-                    operation,
-                    attempts_before: record.attempt.saturating_sub(1),
-                    sends: 1,
-                    failures: 0,
-                    lanes: std::iter::once((partition, part)).collect(),
-                },
-            );
+            let restored = restored_batch(now, (partition, account), &record, &self.options);
+            self.accounts[usize::from(account.0)].batches += usize::from(!restored.is_deferral);
+            self.batches.insert(batch, restored);
             fates.push((record, Some(batch)));
         }
         Restore::new(&fates)
@@ -159,7 +128,11 @@ impl Worker {
                 self.commit.dirty.insert((*partition, ix));
             }
         }
-        if batch.operation.is_some() {
+        if batch.is_deferral {
+            batch.phase = Phase::Settling;
+            let items = std::mem::take(&mut batch.items);
+            self.on_deferral_restored(now, items);
+        } else if batch.operation.is_some() {
             batch.phase = Phase::Polling;
             self.timers.insert((now.mono, Timer::Poll(ix)));
         } else {
@@ -170,7 +143,7 @@ impl Worker {
             let wait = now.until(due).min(grace);
             self.timers.insert((now.mono + wait, Timer::Resend(ix)));
         }
-        if batch.waiting == 0 {
+        if self.batches.get(&ix).is_some_and(|batch| batch.waiting == 0) {
             self.finish_batch(ix);
         }
     }
@@ -190,9 +163,23 @@ impl Worker {
                 .map(|(ix, _)| *ix)
                 .collect();
             self.drop_commands(now, partition);
-            self.commit.dirty.retain(|(lane, ix)| *lane != partition || !intending.contains(ix));
+            self.give_up_intents(partition, &intending);
         } else {
             self.effects.push_back(Effect::Release { partition });
+        }
+    }
+
+    /// What the ledger knows of these batches in a lane stays as it is. Of commands that left
+    /// their deferral for an intent that was never written, the next owner learns how often they
+    /// were sent.
+    fn give_up_intents(&mut self, partition: Partition, intending: &BTreeSet<BatchIx>) {
+        for ix in intending {
+            let batch = self.batches.get_mut(ix);
+            let part = batch.and_then(|batch| batch.lanes.get_mut(&partition));
+            match part {
+                Some(part) if !part.is_written && !part.retried.is_empty() => part.give_up(),
+                _ => drop(self.commit.dirty.remove(&(partition, *ix))),
+            }
         }
     }
 
@@ -249,7 +236,7 @@ impl Worker {
     /// Takes a command out of whatever counts it, because it goes away or moves on.
     pub(super) fn leave_stage(&mut self, ix: SlotIx) {
         let slot = &self.slots[ix];
-        let (stage, account, call, batch) = (slot.stage, slot.account, slot.call, slot.batch);
+        let (stage, account, call) = (slot.stage, slot.account, slot.call);
         match stage {
             Stage::Ready => self.accounts[usize::from(account.0)].batcher(call).leave(),
             Stage::Guarding | Stage::Verifying => {
@@ -257,6 +244,12 @@ impl Worker {
             }
             Stage::Queued | Stage::InBatch | Stage::Retrying | Stage::Folded => {}
         }
+        self.leave_batch(ix);
+    }
+
+    /// One command less that a batch waits for.
+    pub(super) fn leave_batch(&mut self, ix: SlotIx) {
+        let batch = self.slots[ix].batch;
         if batch != BatchIx::NONE {
             self.slots[ix].batch = BatchIx::NONE;
             if let Some(batch_state) = self.batches.get_mut(&batch) {
@@ -292,5 +285,45 @@ impl Worker {
         for account in &mut self.accounts {
             account.quota.set_share(now.mono, share);
         }
+    }
+}
+
+/// What a record that has open offsets says, as a batch that waits for its commands.
+fn restored_batch(
+    now: Now,
+    (partition, account): (Partition, AccountIx),
+    record: &LedgerRecord,
+    options: &Options,
+) -> Batch {
+    let by_count = record.retried.iter();
+    let mut retried: Vec<(Offset, u16)> =
+        by_count.flat_map(|(count, offsets)| offsets.iter().map(|o| (o, *count))).collect();
+    retried.sort_unstable();
+    let part = LanePart {
+        open: record.open.iter().collect(),
+        decided: record.decided.iter().collect(),
+        retried,
+        is_written: true,
+        is_given_up: false,
+    };
+    let operation = match &record.state {
+        BatchState::Accepted { operation } => Some(operation.clone()),
+        BatchState::Intended | BatchState::Deferred | BatchState::Resolved => None,
+    };
+    let is_deferral = record.state == BatchState::Deferred;
+    Batch {
+        phase: Phase::Restoring,
+        intended_at: record.intended_at,
+        submitted_at: (!is_deferral).then_some(record.intended_at),
+        // A clock that was ahead when this was written must not hold up the lane.
+        deadline: now.mono + now.until(record.deadline).min(options.operation_deadline),
+        deadline_at: record.deadline,
+        // Of calls before the last one the ledger does not tell how they were answered.
+        ambiguous: operation.is_none() || record.attempt > 1,
+        operation,
+        is_deferral,
+        sends: record.attempt,
+        lanes: std::iter::once((partition, part)).collect(),
+        ..Batch::new(record.batch, (account, record.action), now, options)
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::engine::account::AccountIx;
 use crate::engine::backoff::backoff;
-use crate::engine::batch::BatchIx;
 use crate::engine::guard::{Holder, stale};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
 use crate::engine::{CallNumber, Effect, GuardMode, Now};
@@ -274,43 +273,6 @@ impl Worker {
             Question::MayUnclaim => {
                 self.decide(now, ix, Status::Failed, Some(failure(fault)), None);
             }
-        }
-    }
-
-    pub(super) fn may_retry(&self, ix: SlotIx) -> bool {
-        self.sends_of(ix) < self.options.device_attempts_max
-    }
-
-    /// How often a command has been sent.
-    pub(super) fn sends_of(&self, ix: SlotIx) -> u16 {
-        let slot = &self.slots[ix];
-        let sends = self.batches.get(&slot.batch).map_or(0, |batch| batch.sends);
-        slot.attempts.saturating_add(sends)
-    }
-
-    /// Sends a command again after a while, in another batch.
-    pub(super) fn retry(&mut self, now: Now, ix: SlotIx) {
-        let sends = self.sends_of(ix);
-        let (batch, lane) = (self.slots[ix].batch, self.slots[ix].lane);
-        if batch != BatchIx::NONE {
-            let mut offsets: Vec<_> =
-                self.slots.with_folded(ix).map(|ix| self.slots[ix].offset).collect();
-            if let Some(batch) = self.batches.get_mut(&batch) {
-                batch.close_offsets(lane, &mut offsets, false);
-            }
-            self.commit.dirty.insert((lane, batch));
-        }
-        self.leave_stage(ix);
-        self.slots[ix].attempts = sends;
-        self.slots[ix].stage = Stage::Retrying;
-        let (min, max) = (self.options.backoff_min, self.options.backoff_max);
-        let wait = backoff(u32::from(sends), min, max, &mut self.rng);
-        self.timers.insert((now.mono + wait, Timer::Retry(self.slots.name(ix))));
-    }
-
-    pub(super) fn on_retry_due(&mut self, now: Now, command: SlotRef) {
-        if let Some(ix) = self.slots.get(command) {
-            self.make_ready(now, ix);
         }
     }
 }

@@ -3,14 +3,17 @@
 //! After every input it does its upkeep: timers that are due, calls that the quota grants,
 //! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
 //! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
-//! back), `verdicts` (outcomes), `commits` (transactions).
+//! back), `retries` (what is sent again), `verdicts` (outcomes), `commits` (transactions), `heads`
+//! (what holds the lanes).
 
 mod admit;
 mod answers;
 mod calls;
 mod commits;
+mod heads;
 mod lanes;
 mod lookups;
+mod retries;
 mod verdicts;
 
 #[cfg(test)]
@@ -174,6 +177,9 @@ impl Worker {
         }
         self.pause_or_resume();
         self.begin_transaction(now);
+        for lane in self.lanes.values_mut() {
+            lane.note_head(now.mono);
+        }
         self.release_closed(now);
         self.finish_draining();
     }

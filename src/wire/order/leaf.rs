@@ -8,12 +8,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::model::Metadata;
+use crate::model::{METADATA_BYTES_MAX, Metadata};
 
 /// Bytes of a single text at most. Texts of the event are repeated in each of its commands.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
-/// Bytes of all keys and values of one metadata object at most.
-pub(super) const METADATA_BYTES_MAX: usize = 4_096;
 
 /// A value where text or an integer may stand.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! The whole engine in virtual time, against a small world that can lose answers and crash.
 
+mod bare;
 mod random;
+mod replay;
+mod restarts;
 mod rules;
 mod world;

@@ -7,7 +7,7 @@ use crate::engine::Options;
 use crate::model::{Cause, Command};
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Write(Box<Command>),
     Read,
     Run(u16),
@@ -33,7 +33,7 @@ fn commands() -> impl Strategy<Value = Command> {
     })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => commands().prop_map(|command| Step::Write(Box::new(command))),
         4 => Just(Step::Read),
@@ -43,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
-fn faults() -> impl Strategy<Value = Faults> {
+pub(super) fn faults() -> impl Strategy<Value = Faults> {
     let percent = || prop_oneof![2 => Just(0_u32), 1 => 0_u32..40];
     (percent(), percent(), percent(), percent(), percent(), percent()).prop_map(
         |(not_sent, lost, throttled, short, failed, aborted)| Faults {

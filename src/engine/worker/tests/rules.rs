@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::bare::{Bare, accepted, call_of_poll, call_of_submit, number_of_commit, record};
 use super::world::{World, command, options};
-use crate::engine::{CallNumber, Effect, GuardMode, Input, Mono, Now, Options, Worker};
+use crate::engine::{Effect, GuardMode, Input, Mono, Now, Options};
 use crate::model::{
     Action, BatchState, CallFailure, Cause, Command, Epoch, Metadata, Offset, OperationReply,
     PackedCommand, Partition,
@@ -287,120 +288,6 @@ fn a_batch_does_not_wait_for_commands_that_the_topic_has_lost() {
     assert_eq!(world.statuses(0), ["succeeded"]);
     assert_eq!(world.ledger.len(), 0, "{:?}", world.ledger);
     assert_eq!(world.worker.report().accounts[0].batches, 0);
-}
-
-/// The engine by itself: every effect and its answer in the test's hands.
-struct Bare {
-    worker: Worker,
-    now: Mono,
-}
-
-impl Bare {
-    fn new(options: Options) -> Self {
-        Self { worker: Worker::new(options), now: Mono(1) }
-    }
-
-    fn feed(&mut self, input: Input) -> Vec<Effect> {
-        let wall = jiff::Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now.0);
-        self.worker.handle(Now { mono: self.now, wall }, input);
-        std::iter::from_fn(|| self.worker.next_effect()).collect()
-    }
-
-    fn after(&mut self, wait: Duration, input: Input) -> Vec<Effect> {
-        self.now = self.now + wait;
-        self.feed(input)
-    }
-
-    fn assign(&mut self, partition: i32, epoch: u64) {
-        let (partition, epoch) = (Partition(partition), Epoch(epoch));
-        self.feed(Input::Assigned { partition, epoch });
-    }
-
-    fn replay(
-        &mut self,
-        (partition, epoch): (i32, u64),
-        records: Vec<crate::model::LedgerRecord>,
-    ) -> Vec<Effect> {
-        let records = Ok(records.into_iter().map(|record| (record.batch, record)).collect());
-        let (partition, epoch) = (Partition(partition), Epoch(epoch));
-        self.feed(Input::LedgerRead { partition, epoch, committed: Offset(0), records })
-    }
-
-    fn read(
-        &mut self,
-        (partition, epoch): (i32, u64),
-        commands: &[(i64, &Command)],
-    ) -> Vec<Effect> {
-        let commands = commands
-            .iter()
-            .map(|(offset, command)| crate::engine::CommandRead {
-                offset: Offset(*offset),
-                content: crate::engine::CommandContent::Command {
-                    facts: command.facts().unwrap(),
-                    account: Some(0),
-                    packed: PackedCommand::pack(command),
-                },
-            })
-            .collect();
-        let (partition, epoch) = (Partition(partition), Epoch(epoch));
-        let mut effects = self.feed(Input::CommandsRead { partition, epoch, commands });
-        effects.extend(self.feed(Input::CaughtUp { partition }));
-        effects
-    }
-
-    /// Lets timers come due one after the other until an effect of interest is there.
-    fn run_until<T>(&mut self, mut wanted: impl FnMut(&Effect) -> Option<T>) -> T {
-        for _ in 0..100 {
-            let wall = jiff::Timestamp::UNIX_EPOCH + Duration::from_nanos(self.now.0);
-            let at = self.worker.wake_at(Now { mono: self.now, wall }).expect("a timer");
-            self.now = self.now.max(at);
-            let effects = self.feed(Input::TimePassed);
-            if let Some(found) = effects.iter().find_map(&mut wanted) {
-                return found;
-            }
-        }
-        panic!("nothing of interest happens: {:?}", self.worker.report());
-    }
-}
-
-fn number_of_commit(effect: &Effect) -> Option<u64> {
-    match effect {
-        Effect::Commit(transaction) => Some(transaction.number),
-        _ => None,
-    }
-}
-
-fn call_of_submit(effect: &Effect) -> Option<CallNumber> {
-    match effect {
-        Effect::Submit(submit) => Some(submit.call),
-        _ => None,
-    }
-}
-
-fn call_of_poll(effect: &Effect) -> Option<CallNumber> {
-    match effect {
-        Effect::Poll { call, .. } => Some(*call),
-        _ => None,
-    }
-}
-
-fn record(state: BatchState, open: &[i64], attempt: u16) -> crate::model::LedgerRecord {
-    let open = open.iter().copied().map(Offset).collect();
-    crate::model::LedgerRecord {
-        batch: crate::model::BatchId(uuid::Uuid::from_u128(7)),
-        action: Action::Claim,
-        account: "main".into(),
-        state,
-        open: crate::model::OffsetSet::new(open),
-        decided: crate::model::OffsetSet::default(),
-        attempt,
-        intended_at: jiff::Timestamp::UNIX_EPOCH,
-        deadline: jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(600),
-    }
-}
-
-fn accepted() -> BatchState {
-    BatchState::Accepted { operation: "operations/1".into() }
 }
 
 #[test]
