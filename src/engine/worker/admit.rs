@@ -5,6 +5,7 @@ use crate::engine::batch::BatchIx;
 use crate::engine::commit::Decided;
 use crate::engine::guard::{Stale, stale};
 use crate::engine::lane::{Fate, Fold, LanePhase, fold};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{
     CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, OutcomeWrite,
@@ -30,7 +31,7 @@ impl Worker {
                 continue;
             }
             match (lane.restore.fate(offset), content) {
-                (Some(Fate::Decided), _) => {
+                (Some(Fate::Decided), _) if !mutant::is(Mutant::ReplayIgnoresResolved) => {
                     lane.watermark.decide(offset);
                     self.commit.moved.insert(partition);
                 }
@@ -122,7 +123,9 @@ impl Worker {
         match fold(&self.slots[tail].facts, &self.slots[ix].facts) {
             Fold::Merge if may_fold => self.merge(tail, ix),
             Fold::Supersede if may_fold => self.supersede(now, head, tail, ix),
-            Fold::Annihilate if may_fold => self.annihilate(now, head, tail, ix),
+            Fold::Annihilate if may_fold || mutant::is(Mutant::AnnihilatesSent) => {
+                self.annihilate(now, head, tail, ix)
+            }
             Fold::Apart | Fold::Merge | Fold::Supersede | Fold::Annihilate => {
                 self.slots[tail].next = ix;
                 self.slots[head].tail = ix;
@@ -240,7 +243,8 @@ impl Worker {
     /// A command is now the first of its device.
     pub(super) fn activate(&mut self, now: Now, ix: SlotIx) {
         let slot = &self.slots[ix];
-        if slot.facts.action != Action::Unclaim || slot.attempts > 0 {
+        let is_unguarded = mutant::is(Mutant::GuardSkipped);
+        if slot.facts.action != Action::Unclaim || slot.attempts > 0 || is_unguarded {
             return self.make_ready(now, ix);
         }
         let (facts, mode) = (slot.facts, self.options.guard);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
 use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{Effect, Now};
 use crate::model::{BatchId, BatchState, Epoch, LedgerRecord, Offset, Partition};
@@ -29,7 +30,8 @@ impl Worker {
         let is_awaited = self
             .lanes
             .get(&partition)
-            .is_some_and(|lane| lane.epoch == epoch && lane.phase == LanePhase::Recovering);
+            .filter(|lane| lane.epoch == epoch || mutant::is(Mutant::EpochIgnored))
+            .is_some_and(|lane| lane.phase == LanePhase::Recovering);
         if !is_awaited {
             return;
         }
@@ -108,7 +110,8 @@ impl Worker {
                         + now.until(record.deadline).min(self.options.operation_deadline),
                     deadline_at: record.deadline,
                     // Of calls before the last one the ledger does not tell how they were answered.
-                    ambiguous: operation.is_none() || record.attempt > 1,
+                    ambiguous: operation.is_none()
+                        || record.attempt > 1 && !mutant::is(Mutant::LostAnswerForgotten),
                     operation,
                     attempts_before: record.attempt.saturating_sub(1),
                     sends: 1,
