@@ -14,6 +14,8 @@ mod effect;
 mod guard;
 mod input;
 mod lane;
+#[cfg(not(feature = "mutants"))]
+mod mutant;
 mod options;
 mod quota;
 mod report;
@@ -23,6 +25,8 @@ mod time;
 mod worker;
 
 pub mod intake;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 
 pub use effect::{DeadLetterWrite, Effect, OffsetWrite, OutcomeWrite, Submit, Transaction};
 pub use input::{CallNumber, CommandContent, CommandRead, ForeignRecord, Input};

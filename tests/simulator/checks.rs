@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use zerotouch_worker::engine::{GuardMode, Submit, Transaction};
+use zerotouch_worker::engine::{CallNumber, GuardMode, Input, Submit, Transaction};
 use zerotouch_worker::model::{
-    Action, BatchId, BatchState, Command, LedgerRecord, OutcomeId, Status,
+    Action, BatchId, BatchState, Command, DeviceHash, DeviceVerdict, LedgerRecord, OperationReply,
+    OutcomeId, Status,
 };
 use zerotouch_worker::sandbox::{Delivery, Method};
 use zerotouch_worker::verify::{
@@ -13,7 +14,10 @@ use zerotouch_worker::verify::{
     OutcomeSeen, WatermarkSeen,
 };
 
+use crate::counts::Counts;
+use crate::http::{HttpCall, What};
 use crate::kafka::{Fate, Word};
+use crate::plan::Fault;
 use crate::workload::Item;
 use crate::world::{Violation, World, nanos};
 
@@ -33,7 +37,7 @@ struct InFlight {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) violation: Option<Violation>,
-    pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) counts: Counts,
     outcomes: Vec<OutcomeSeen>,
     watermarks: Vec<WatermarkSeen>,
     dead_letters: BTreeSet<(i32, i64)>,
@@ -42,6 +46,12 @@ pub(crate) struct Checks {
     /// Operations that the next one did not wait for, with good reason.
     excused: BTreeSet<Arc<str>>,
     in_flight: BTreeMap<u128, Vec<InFlight>>,
+    /// What each operation took: devices, with lane and offset of the command.
+    taken: BTreeMap<Arc<str>, Vec<(u128, (i32, i64))>>,
+    /// Answers on their way that say how an operation ended, by worker, session and call.
+    telling: BTreeMap<(usize, u32, CallNumber), Arc<str>>,
+    /// Commands whose success a worker has read, with the operation.
+    succeeded: BTreeMap<(i32, i64), Arc<str>>,
 }
 
 impl World {
@@ -86,8 +96,7 @@ impl World {
             if status == Status::Unresolved {
                 self.excuse(device, (partition, offset));
             }
-            let name = format!("(outcome {})", status.as_str());
-            *self.checks.counts.entry(name).or_default() += 1;
+            self.checks.counts.event("outcome", status.as_str());
             self.note(|| format!("outcome p{partition}@{offset} {}", status.as_str()));
         }
         for write in &contents.dead_letters {
@@ -216,6 +225,14 @@ impl World {
             let command = packed.unpack();
             let device = command.facts().unwrap().device.0;
             let Some(place) = self.place_of(&command) else { continue };
+            let done = self.checks.succeeded.get(&place);
+            let known =
+                done.is_some_and(|name| self.checks.known.contains(&(Arc::clone(name), place.0)));
+            if known {
+                let what = format!("p{}@{} is sent again after its success", place.0, place.1);
+                return self.violate(what, &[format!("p{}", place.0)]);
+            }
+            self.checks.taken.entry(Arc::clone(&name)).or_default().push((device, place));
             let mut others = self.checks.in_flight.remove(&device).unwrap_or_default();
             others.retain(|other| other.ends > self.now);
             for other in &others {
@@ -230,20 +247,47 @@ impl World {
     fn on_overlap(&mut self, other: &InFlight, name: &Arc<str>, command: &Command) {
         let is_known = self.checks.known.contains(&(Arc::clone(&other.name), other.partition));
         let kind = if other.is_lame {
-            "(overlaps: with an operation given up)"
+            "with an operation given up"
         } else if !is_known {
-            "(overlaps: after a lost reply)"
+            "after a lost reply"
         } else if self.checks.excused.contains(&other.name) {
-            "(overlaps: with an operation given up)"
+            "with an operation given up"
         } else if self.plan.is_wild() {
-            "(overlaps: wild clocks)"
+            "wild clocks"
         } else {
             let key = command.device_key().unwrap();
             let what = format!("I3: {} begins while {} is in flight for {key}", name, other.name);
             return self.violate(what, &[key.as_str().to_owned(), format!("p{}", other.partition)]);
         };
-        *self.checks.counts.entry(kind.into()).or_default() += 1;
+        self.checks.counts.event("overlap", kind);
         self.checks.excused.insert(Arc::clone(&other.name));
+    }
+
+    /// An answer about an operation is on its way.
+    pub(crate) fn note_telling(&mut self, slot: usize, session: u32, call: &HttpCall) {
+        if let What::Poll(operation) = &call.what {
+            self.checks.telling.insert((slot, session, call.call), Arc::clone(operation));
+        }
+    }
+
+    /// What a worker reads of an operation's results, by which it may be held to it.
+    pub(crate) fn note_told(&mut self, slot: usize, input: &Input) {
+        let Input::Polled { call, result: Ok(OperationReply::Done { results }) } = input else {
+            return;
+        };
+        let Some(session) = &self.slots[slot].session else { return };
+        let told = (slot, session.id, *call);
+        let Some(operation) = self.checks.telling.remove(&told) else { return };
+        let taken = self.checks.taken.get(&operation).into_iter().flatten();
+        for (device, place) in taken {
+            let mut about = results.iter().filter(|r| r.device == Some(DeviceHash(*device)));
+            let is_clear = about
+                .next()
+                .is_some_and(|result| matches!(result.verdict, DeviceVerdict::Succeeded { .. }));
+            if is_clear && about.next().is_none() {
+                self.checks.succeeded.insert(*place, Arc::clone(&operation));
+            }
+        }
     }
 
     /// The outcome says that the operation was given up.
@@ -334,8 +378,13 @@ impl World {
             }
         }
         for check in &report.checks {
-            let name = format!("({} undetermined)", check.invariant);
-            *self.checks.counts.entry(name).or_default() += check.undetermined;
+            let invariant = match check.invariant {
+                Invariant::I1 => "I1",
+                Invariant::I2 => "I2",
+                Invariant::I3 => "I3",
+                Invariant::I4 => "I4",
+            };
+            self.checks.counts.events("undetermined", invariant, check.undetermined);
         }
     }
 
@@ -372,12 +421,22 @@ impl World {
 
     fn count_api_faults(&mut self) {
         let log = self.api.log();
-        let kinds = log.calls.entries.iter().flat_map(|call| call.faults.iter());
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for kind in kinds {
-            *counts.entry(format!("api:{kind}")).or_default() += 1;
+        let counts = &mut self.checks.counts;
+        for call in &log.calls.entries {
+            for kind in &call.faults {
+                counts.fault(api_fault(kind, call.status));
+            }
         }
-        self.checks.counts.extend(counts);
+        for (method, statuses) in &log.stats.calls {
+            let method = match method {
+                Method::ClaimAsync => "claimAsync",
+                Method::UnclaimAsync => "unclaimAsync",
+                Method::UpdateMetadataAsync => "updateMetadataAsync",
+                Method::GetOperation => "operations.get",
+                _ => "findByIdentifier",
+            };
+            counts.events("call", method, statuses.values().sum());
+        }
     }
 
     fn history(&self) -> History {
@@ -430,6 +489,29 @@ impl World {
             metadata: record.metadata.clone(),
         }));
         history
+    }
+}
+
+/// The fault by its name at the sandbox.
+fn api_fault(kind: &str, status: u16) -> Fault {
+    match kind {
+        "status" if status == 429 => Fault::Throttled,
+        "status" if status == 503 => Fault::ServerError,
+        "status" => Fault::Unauthorised,
+        "statusAfter" => Fault::ServerErrorAfter,
+        "loseReply" => Fault::ReplyLost,
+        "poison" => Fault::Poison,
+        "deviceStatus" => Fault::DeviceStatus,
+        "dropItems" => Fault::DropItems,
+        "shortResult" => Fault::ShortResult,
+        "duplicateResult" => Fault::DuplicateResult,
+        "reorderResult" => Fault::ReorderResult,
+        "missingEcho" => Fault::MissingEcho,
+        "neverDone" => Fault::NeverDone,
+        "stuckAtHundred" => Fault::StuckAtHundred,
+        "operationError" => Fault::OperationError,
+        "vanish" => Fault::Vanish,
+        other => panic!("{other}"),
     }
 }
 

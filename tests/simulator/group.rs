@@ -180,7 +180,7 @@ impl World {
             replies.push((*name, member.slot, member.session, given));
         }
         self.note(|| format!("generation {generation}: {replies:?}"));
-        *self.checks.counts.entry("(rebalances)".into()).or_default() += 1;
+        self.checks.counts.event("rebalances", "");
         for (member, slot, session, assigned) in replies {
             let meta = Meta { member, generation };
             self.tell_member(slot, session, Message::Synced { meta, assigned });

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod checks;
+mod counts;
 mod group;
 mod http;
 mod kafka;
+mod mutants;
 mod plan;
 mod process;
 mod runner;

@@ -13,6 +13,7 @@ use zerotouch_worker::sandbox;
 pub(crate) enum Fault {
     Crash,
     CrashAtEffect,
+    FreezeAtEffect,
     Freeze,
     CutOff,
     Rebalance,
@@ -51,9 +52,10 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::Crash,
         Self::CrashAtEffect,
+        Self::FreezeAtEffect,
         Self::Freeze,
         Self::CutOff,
         Self::Rebalance,
@@ -229,7 +231,7 @@ fn rates(rng: &mut ChaCha8Rng) -> [u32; Fault::ALL.len()] {
     let density = pick(rng, &[0.0, 0.1, 0.25, 0.5]);
     for fault in Fault::ALL {
         let max = match fault {
-            Fault::CrashAtEffect => 200,
+            Fault::CrashAtEffect | Fault::FreezeAtEffect => 200,
             Fault::Unauthorised => 1_000,
             _ => 3_000,
         };

@@ -14,6 +14,7 @@ use zerotouch_worker::model::{Epoch, Offset, PackedCommand, Partition};
 
 use crate::http::{HttpCall, What};
 use crate::kafka::{Fate, Meta};
+use crate::mutants::{Slip, slips};
 use crate::plan::{Fault, log_uniform};
 use crate::workload::Item;
 use crate::world::{Event, Message, Replay, Request, World, millis, nanos};
@@ -123,6 +124,9 @@ impl World {
         let skew = i128::from(nanos(self.plan.skew));
         let drawn = self.rng.random_range(-1.0..=1.0_f64);
         let is_wrong = self.plan.skew > Duration::ZERO;
+        if self.plan.is_wild() {
+            self.count(Fault::WildClock);
+        }
         if is_wrong { (drawn * skew as f64) as i128 } else { 0 }
     }
 
@@ -187,7 +191,10 @@ impl World {
                     self.feed(slot, Input::TimePassed);
                 }
             }
-            Message::Input(input) => self.feed(slot, input),
+            Message::Input(input) => {
+                self.note_told(slot, &input);
+                self.feed(slot, input);
+            }
             Message::Ready { epoch } => {
                 let session = self.slots[slot].session.as_mut().unwrap();
                 session.producer_epoch = epoch;
@@ -262,8 +269,14 @@ impl World {
         let waiting = revoked.clone();
         session.held = Some(Held { waiting, revoked: revoked.clone(), added });
         self.note(|| format!("w{slot} generation {generation}: revoked {revoked:?}"));
-        for partition in revoked {
-            self.feed(slot, Input::Revoked { partition: Partition(partition) });
+        for partition in &revoked {
+            self.feed(slot, Input::Revoked { partition: Partition(*partition) });
+        }
+        if slips(Slip::GivenUpInTransaction)
+            && let Some(mut session) = self.slots[slot].session.take()
+        {
+            revoked.iter().for_each(|partition| self.release(slot, &mut session, *partition));
+            self.slots[slot].session = Some(session);
         }
     }
 
@@ -307,12 +320,13 @@ impl World {
             return;
         }
         let lane = &self.kafka.lanes[partition as usize];
-        let stable = lane.commands_stable();
+        let is_open = slips(Slip::CommandsReadUncommitted);
+        let stable = if is_open { lane.commands_end } else { lane.commands_stable() };
         let accounts = &self.plan.engine.accounts;
         let from = lane.commands.partition_point(|entry| entry.offset < next);
         let readable = lane.commands[from..]
             .iter()
-            .filter(|entry| entry.offset < stable && entry.fate == Fate::Committed);
+            .filter(|entry| entry.offset < stable && (is_open || entry.fate == Fate::Committed));
         let commands: Vec<CommandRead> = readable
             .take(self.plan.fetch_max)
             .map(|entry| CommandRead {
@@ -363,6 +377,9 @@ impl World {
             None => {
                 self.schedule_wake(slot, &mut session);
                 self.slots[slot].session = Some(session);
+                if self.hits(Fault::FreezeAtEffect) {
+                    self.play(slot, Fault::Freeze);
+                }
             }
         }
     }
@@ -507,7 +524,7 @@ impl World {
                 let wait = millis(state.restart_wait);
                 state.restart_wait = (state.restart_wait * 2).min(RESTART_WAIT.1);
                 let incarnation = state.incarnation;
-                *self.checks.counts.entry("(sessions restored)".into()).or_default() += 1;
+                self.checks.counts.event("sessions restored", how);
                 self.after(wait, Event::Begin { slot, incarnation });
             }
         }

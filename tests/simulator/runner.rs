@@ -4,24 +4,26 @@
 //! the first seed. `SIM_OFF` names faults to leave out and `SIM_COMMANDS` cuts the orders short:
 //! a failure prints the smallest that it found to fail.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
+use crate::counts::Counts;
 use crate::plan::{Fault, Plan};
 use crate::world::{Outcome, Violation, World};
 
 /// Seeds that failed once, with the reason.
 const PAST: &str = include_str!("seeds.txt");
 /// Enough for a build that is not optimised.
-const SECONDS: u64 = 45;
+const SECONDS: u64 = 20;
+/// Seeds among which every kind of fault happens.
+const SEEDS_FOR_ALL_FAULTS: u64 = 1_000;
 /// Lines of history that a failure shows.
 const LINES: u64 = 160;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
@@ -52,7 +54,7 @@ impl Cut {
     }
 }
 
-fn simulate(plan: Plan, verbose: bool) -> (Outcome, Vec<String>) {
+pub(crate) fn simulate(plan: Plan, verbose: bool) -> (Outcome, Vec<String>) {
     let mut world = World::new(plan, verbose);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = ran {
@@ -149,7 +151,7 @@ fn past() -> Vec<u64> {
 struct Total {
     seeds: u64,
     steps: u64,
-    counts: BTreeMap<String, u64>,
+    counts: Counts,
     failures: Vec<(u64, Violation)>,
 }
 
@@ -157,19 +159,38 @@ impl Total {
     fn add(&mut self, seed: u64, outcome: Outcome) {
         self.seeds += 1;
         self.steps += outcome.steps;
-        for (name, count) in outcome.counts {
-            *self.counts.entry(name).or_default() += count;
-        }
+        self.counts.add(&outcome.counts);
         self.failures.extend(outcome.violation.map(|violation| (seed, violation)));
     }
 }
 
+/// Panics of the threads that run seeds are findings, to be told once they have been shrunk.
+pub(crate) fn be_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some() {
+                loud(info);
+            }
+        }));
+    });
+}
+
+/// Says it past the test harness, which shows what a test prints only when it fails.
+pub(crate) fn say(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+pub(crate) fn threads() -> usize {
+    number("SIM_THREADS").map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |threads| threads as usize,
+    )
+}
+
 pub(crate) fn run() {
-    std::panic::set_hook(Box::new(|info| {
-        if std::thread::current().name() == Some("main") {
-            eprintln!("{info}");
-        }
-    }));
+    be_quiet();
     let began = Instant::now();
     let cut = Cut::of_environment();
     let total = Mutex::new(Total::default());
@@ -180,7 +201,6 @@ pub(crate) fn run() {
     }
     let total = total.into_inner().unwrap();
     report(&total, began.elapsed());
-    let _ = std::panic::take_hook();
     if let Some((seed, violation)) = total.failures.first() {
         let kinds: Vec<String> = total
             .failures
@@ -190,6 +210,10 @@ pub(crate) fn run() {
             })
             .collect();
         panic!("{}\n\nall failures:\n{}", explain(*seed, &cut, violation), kinds.join("\n"));
+    }
+    if total.seeds >= SEEDS_FOR_ALL_FAULTS && cut.off.is_empty() {
+        let missing = total.counts.missing();
+        assert!(missing.is_empty(), "faults that never happened: {missing:?}");
     }
 }
 
@@ -203,10 +227,7 @@ fn run_many(cut: &Cut, total: &Mutex<Total>, began: Instant) {
     let end = seconds.map(|seconds| began + Duration::from_secs(seconds));
     let failures_max = number("SIM_FAILURES").unwrap_or(1) as usize;
     let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
-    let threads = number("SIM_THREADS").map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        |threads| threads as usize,
-    );
+    let threads = threads();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -235,9 +256,6 @@ fn report(total: &Total, took: Duration) {
         took.as_secs_f64(),
         failures.len()
     );
-    for (name, count) in counts {
-        text.push_str(&format!("  {name:<44} {count:>10}\n"));
-    }
-    // Past the test harness, which shows what a test prints only when it fails.
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    text.push_str(&counts.lines());
+    say(&text);
 }

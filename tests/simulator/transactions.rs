@@ -10,6 +10,7 @@ use zerotouch_worker::model::{Epoch, Partition};
 use zerotouch_worker::wire;
 
 use crate::kafka::{Fate, LedgerEntry, Mark, Txn};
+use crate::mutants::{Slip, slips};
 use crate::plan::{Fault, log_uniform};
 use crate::process::Session;
 use crate::world::{Client, Event, Message, Replay, Request, Step, World, millis, nanos};
@@ -61,7 +62,10 @@ impl World {
         if session.attempt != attempt {
             return;
         }
-        let Some((contents, meta)) = session.running.clone() else { return };
+        let Some((contents, mut meta)) = session.running.clone() else { return };
+        if slips(Slip::MetadataReadLate) {
+            meta = session.group.unwrap_or(meta);
+        }
         let from = self.present_client(slot);
         match step {
             Step::Written(transaction) => {
@@ -75,7 +79,7 @@ impl World {
             Step::OffsetsTaken(transaction) => self.ask_commit(from, transaction),
             Step::Refused { transaction, reason } => {
                 self.note(|| format!("w{slot} transaction {} refused: {reason}", contents.number));
-                *self.checks.counts.entry(format!("(refused: {reason})")).or_default() += 1;
+                self.checks.counts.event("transaction refused", reason);
                 match transaction {
                     Some(transaction) => {
                         let wait = self.broker_wait();
@@ -101,12 +105,26 @@ impl World {
                 self.feed(slot, Input::Aborted { transaction: contents.number });
             }
             Step::Fenced => self.break_session(slot, "fenced"),
+            Step::Silence if slips(Slip::ProducerKept) => {
+                let wait = self.broker_wait();
+                let transaction = self.kafka.transactions.len();
+                self.after(
+                    wait,
+                    Event::Broker(Request::End { from, transaction, commit: true, silent: false }),
+                );
+            }
             Step::Silence => {
                 // A new producer settles it before anybody is told.
                 let wait = self.broker_wait();
                 let (session, producer) = (from.session, from.producer);
                 let attempt = Some(attempt);
                 self.after(wait, Event::Broker(Request::Init { slot, session, producer, attempt }));
+            }
+            Step::Settled if slips(Slip::UnknownCommitRetried) => {
+                let producer = &self.kafka.producers[from.producer];
+                let session = self.slots[slot].session.as_mut().unwrap();
+                (session.running, session.producer_epoch) = (None, producer.epoch);
+                self.feed(slot, Input::Aborted { transaction: contents.number });
             }
             Step::Settled => self.break_session(slot, "the fate of a commit is unknown"),
         }
@@ -248,6 +266,10 @@ impl World {
         }
         let contents = Arc::clone(&self.kafka.transactions[transaction].contents);
         let partitions: Vec<i32> = contents.offsets.iter().map(|write| write.partition.0).collect();
+        if partitions.is_empty() {
+            // Nothing is sent then, and nothing is fenced.
+            return Step::OffsetsTaken(transaction);
+        }
         let by_partition = self.plan.fenced_by_partition;
         if let Some(reason) =
             self.kafka.group.refuses(meta, partitions.iter().copied(), by_partition)
@@ -268,7 +290,12 @@ impl World {
         if producer.epoch != from.epoch {
             return Step::Fenced;
         }
-        let Some(transaction) = producer.ongoing else { return Step::Fenced };
+        let Some(transaction) = producer.ongoing else {
+            // Said again: the answer is that of the first time.
+            let last = self.kafka.transactions.iter().rfind(|txn| txn.producer == from.producer);
+            let is_done = commit && last.is_some_and(|txn| txn.fate == Fate::Committed);
+            return if is_done { Step::Committed } else { Step::Fenced };
+        };
         self.settle(transaction, commit);
         if commit { Step::Committed } else { Step::Aborted }
     }
@@ -277,7 +304,7 @@ impl World {
         let producer = self.kafka.transactions[transaction].producer;
         if self.kafka.producers[producer].ongoing == Some(transaction) {
             self.note(|| format!("transaction {transaction} has timed out"));
-            *self.checks.counts.entry("(transactions timed out)".into()).or_default() += 1;
+            self.checks.counts.event("transaction", "timed out");
             self.settle(transaction, false);
             // Fences the producer that has not kept its time.
             self.kafka.producers[producer].epoch += 1;
@@ -291,6 +318,8 @@ impl World {
         let (producer, unmarked) = (txn.producer, txn.unmarked.clone());
         self.kafka.producers[producer].ongoing = None;
         self.note(|| format!("transaction {transaction} commits: {commit}"));
+        let how = if commit { "committed" } else { "aborted" };
+        self.checks.counts.event("transaction", how);
         if commit {
             self.check_committed(transaction);
         }
@@ -337,7 +366,7 @@ impl World {
             Replay::Committed => {
                 let lane = self.kafka.lane(partition);
                 let committed = lane.committed;
-                if lane.pending.is_empty() {
+                if lane.pending.is_empty() || slips(Slip::OffsetUnstable) {
                     Replay::End { committed }
                 } else {
                     wait = again;
@@ -349,7 +378,10 @@ impl World {
                 Replay::Records { committed, end }
             }
             Replay::Records { committed, end } => {
-                if self.kafka.ledger_stable(partition) >= end {
+                let stable = self.kafka.ledger_stable(partition);
+                let is_short = slips(Slip::ReplayStopsAtLastRecord);
+                if stable >= end || is_short {
+                    let end = end.min(stable);
                     let records = self.kafka.read_ledger(partition, end);
                     self.note(|| {
                         format!(

@@ -25,8 +25,11 @@ pub(crate) enum Item {
 pub(crate) struct Write {
     pub(crate) at: u64,
     pub(crate) items: Vec<Item>,
+    pub(crate) is_giant: bool,
 }
 
+/// An account that is not configured.
+pub(crate) const UNKNOWN_ACCOUNT: &str = "gone";
 /// When the first record is written; times of events count from here.
 pub(crate) const BEGIN: i64 = 1_767_225_600;
 
@@ -43,20 +46,20 @@ pub(crate) fn writes(plan: &Plan) -> Vec<Write> {
         } else {
             rng.random_range(1..=4.min(plan.commands))
         };
-        writes.push((at, size.min(plan.commands - count)));
+        writes.push((at, size.min(plan.commands - count), giant));
         count += size;
     }
     writes.sort_unstable();
     let mut number = 0;
     writes
         .into_iter()
-        .map(|(at, size)| {
+        .map(|(at, size, is_giant)| {
             let mut items = Vec::with_capacity(size);
             for _ in 0..size {
                 number += 1;
                 items.push(item(plan, rng, number, at));
             }
-            Write { at, items }
+            Write { at, items, is_giant }
         })
         .collect()
 }
@@ -114,7 +117,7 @@ fn command(plan: &Plan, rng: &mut ChaCha8Rng, number: i64, at: u64, unknown: boo
         event_id: format!("e{number}"),
         order_id: order,
         line: "1".into(),
-        account: if unknown { "gone".into() } else { account },
+        account: if unknown { UNKNOWN_ACCOUNT.into() } else { account },
         customer: names_customer.then_some(Customer::ZeroTouch(customer)),
         device: identifiers(device),
         device_id: None,

@@ -11,11 +11,12 @@ use zerotouch_worker::engine::{Input, Transaction};
 use zerotouch_worker::sandbox::{self, State};
 
 use crate::checks::Checks;
+use crate::counts::Counts;
 use crate::http::HttpCall;
 use crate::kafka::{Fate, Kafka, Mark, Meta};
 use crate::plan::{Fault, Plan, log_uniform};
 use crate::process::{Session, Slot};
-use crate::workload::{self, BEGIN, Item, Write};
+use crate::workload::{self, BEGIN, Item, UNKNOWN_ACCOUNT, Write};
 
 /// Something that happens at a time.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: u64,
     pub(crate) steps: u64,
-    pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) counts: Counts,
 }
 
 pub(crate) struct World {
@@ -276,7 +277,7 @@ impl World {
     }
 
     pub(crate) fn count(&mut self, fault: Fault) {
-        *self.checks.counts.entry(fault.name()).or_default() += 1;
+        self.checks.counts.fault(fault);
     }
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
@@ -402,6 +403,9 @@ impl World {
     /// Records come into the commands topic, some in a transaction of the intake that is open yet.
     fn on_write(&mut self, index: usize) {
         let items = std::mem::take(&mut self.writes[index].items);
+        if self.writes[index].is_giant {
+            self.count(Fault::GiantOrder);
+        }
         self.intakes += 1;
         let intake = self.intakes;
         let is_open = self.hits(Fault::OpenIntake);
@@ -416,6 +420,7 @@ impl World {
                 }
             };
             touched.insert(partition);
+            self.count_item(&item);
             let what =
                 if self.log.is_some() { crate::checks::describe(&item) } else { String::new() };
             let lane = self.kafka.lane(partition);
@@ -432,6 +437,19 @@ impl World {
             self.after(wait, Event::IntakeEnds { intake });
         } else {
             self.end_records(&touched);
+        }
+    }
+
+    fn count_item(&mut self, item: &Item) {
+        let counts = &mut self.checks.counts;
+        match item {
+            Item::Foreign(..) => counts.fault(Fault::Foreign),
+            Item::Command(command) => {
+                counts.event("command", command.action.as_str());
+                if command.account == UNKNOWN_ACCOUNT {
+                    counts.fault(Fault::UnknownAccount);
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! A pure question about two neighbours, asked again in the same way when a lane is recovered, so
 //! that the answer is the same then. Nothing is folded across customers.
 
+use crate::engine::mutant::{self, Mutant};
 use crate::model::{Action, Cause, CommandFacts};
 
 /// The answer.
@@ -23,7 +24,7 @@ pub(crate) fn fold(earlier: &CommandFacts, later: &CommandFacts) -> Fold {
     let same_order = earlier.order == later.order;
     let other_customer = matches!((earlier.customer, later.customer), (Some(a), Some(b)) if a != b);
     match (earlier.action, later.action) {
-        _ if other_customer => Fold::Apart,
+        _ if other_customer && !mutant::is(Mutant::FoldAcrossCustomers) => Fold::Apart,
         (Action::Claim | Action::UpdateMetadata, Action::UpdateMetadata) => Fold::Merge,
         (Action::Claim, Action::Unclaim) if same_order => {
             if later.cause == Cause::Cancellation {

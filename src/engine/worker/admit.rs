@@ -5,6 +5,7 @@ use crate::engine::batch::BatchIx;
 use crate::engine::commit::Decided;
 use crate::engine::guard::{Stale, stale};
 use crate::engine::lane::{Fate, Fold, LanePhase, fold};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{FOLDED_MAX, SlotIx, Stage};
 use crate::engine::{
     CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, OutcomeWrite,
@@ -31,7 +32,7 @@ impl Worker {
                 continue;
             }
             match (lane.restore.fate(offset), content) {
-                (Some(Fate::Decided), _) => {
+                (Some(Fate::Decided), _) if !mutant::is(Mutant::ReplayIgnoresResolved) => {
                     lane.watermark.decide(offset);
                     self.commit.moved.insert(partition);
                 }
@@ -126,7 +127,9 @@ impl Worker {
             Fold::Supersede if has_room && self.fits(tail, ix) => {
                 self.supersede(now, head, tail, ix);
             }
-            Fold::Annihilate if may_fold => self.annihilate(now, head, tail, ix),
+            Fold::Annihilate if may_fold || mutant::is(Mutant::AnnihilatesSent) => {
+                self.annihilate(now, head, tail, ix);
+            }
             Fold::Apart | Fold::Merge | Fold::Supersede | Fold::Annihilate => {
                 self.slots[tail].next = ix;
                 self.slots[head].tail = ix;
@@ -260,7 +263,8 @@ impl Worker {
     /// A command is now the first of its device.
     pub(super) fn activate(&mut self, now: Now, ix: SlotIx) {
         let slot = &self.slots[ix];
-        if slot.facts.action != Action::Unclaim || slot.attempts > 0 {
+        let is_unguarded = mutant::is(Mutant::GuardSkipped);
+        if slot.facts.action != Action::Unclaim || slot.attempts > 0 || is_unguarded {
             return self.make_ready(now, ix);
         }
         let (facts, mode) = (slot.facts, self.options.guard);

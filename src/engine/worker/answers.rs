@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::account::AccountIx;
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{Batch, BatchIx, Phase};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::settlement::settle;
 use crate::engine::slots::{SlotIx, SlotRef};
 use crate::engine::{CallNumber, Mono, Now};
@@ -54,14 +55,19 @@ impl Worker {
                 (batch.phase, batch.failures) = (Phase::Polling, 0);
                 // A batch that was sent before and lost its answer has spent part of the first
                 // deadline; this operation gets the whole time, or it would be given up running.
-                batch.deadline = now.mono + self.options.operation_deadline;
-                batch.deadline_at = now.wall_after(self.options.operation_deadline);
+                if !mutant::is(Mutant::DeadlineKept) {
+                    batch.deadline = now.mono + self.options.operation_deadline;
+                    batch.deadline_at = now.wall_after(self.options.operation_deadline);
+                }
                 self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 let first = self.options.poll_delay_min;
                 self.timers.insert((now.mono + first, Timer::Poll(ix)));
                 let state = self.account(account);
                 state.answer();
                 (state.failures, state.batches_after) = (0, Mono::default());
+                if mutant::is(Mutant::TwoOperations) {
+                    self.move_up_all(ix);
+                }
             }
             Err(CallFailure::NotSent { reason }) => {
                 let wait = self.next_backoff(ix);
@@ -71,7 +77,9 @@ impl Worker {
             }
             Err(CallFailure::Ambiguous { reason }) => {
                 self.lost_answers += 1;
-                let wait = self.options.ambiguous_grace.max(self.next_backoff(ix));
+                let is_hasty = mutant::is(Mutant::NoGrace);
+                let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };
+                let wait = grace.max(self.next_backoff(ix));
                 tracing::warn!(
                     ?wait,
                     reason,
@@ -240,9 +248,17 @@ impl Worker {
         let devices: Vec<DeviceHash> =
             items.iter().map(|name| hash(name).unwrap_or(DeviceHash(0))).collect();
         let verdicts = settle(&devices, results);
+        let again = mutant::is(Mutant::RetriesSucceeded)
+            && verdicts
+                .iter()
+                .flatten()
+                .any(|verdict| matches!(verdict, DeviceVerdict::Failed(fault) if fault.retryable));
         for (name, verdict) in items.into_iter().zip(verdicts) {
             let Some(ix) = self.slots.get(name) else { continue };
             match verdict {
+                Some(DeviceVerdict::Succeeded { .. }) if again && self.may_retry(ix) => {
+                    self.retry(now, ix);
+                }
                 Some(DeviceVerdict::Succeeded { device_id }) => {
                     self.decide(now, ix, Status::Succeeded, None, device_id);
                 }
@@ -252,6 +268,9 @@ impl Worker {
                     } else {
                         self.fail_or_retry(now, ix, &fault);
                     }
+                }
+                None if mutant::is(Mutant::MissingResultSucceeds) => {
+                    self.decide(now, ix, Status::Succeeded, None, None);
                 }
                 None => self.ask(ix, Question::verify(Why::ResultMissing)),
             }
@@ -285,7 +304,9 @@ impl Worker {
             return self.decide(now, only.ix, Status::Failed, Some(failure(&fault)), None);
         }
         let (id, lanes) = (batch.id, std::mem::take(&mut batch.lanes));
-        self.commit.ended.extend(lanes.keys().map(|lane| (*lane, id)));
+        if !mutant::is(Mutant::RejectedRecordKept) {
+            self.commit.ended.extend(lanes.keys().map(|lane| (*lane, id)));
+        }
         batch.waiting = 0;
         self.finish_batch(ix);
         self.batches.remove(&ix);

@@ -9,6 +9,7 @@ use uuid::{Builder, Uuid};
 use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, Phase, RECORD_OFFSETS_MAX};
 use crate::engine::batcher::{Batcher, Take};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotRef, Stage};
 use crate::engine::{CallNumber, Effect, Mono, Now, Submit};
 use crate::model::{Action, BatchId};
@@ -180,7 +181,9 @@ impl Worker {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         batch.phase = Phase::Intending;
         (batch.intended, batch.intended_at) = (now.mono, now.wall);
-        (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
+        if batch.sends == 0 || !mutant::is(Mutant::DeadlineKept) {
+            (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
+        }
         self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
         let state = &mut self.accounts[usize::from(batch.account.0)];
         state.batcher(batch.action).submitting = Some(ix);
@@ -193,7 +196,11 @@ impl Worker {
         if batch.phase != Phase::Intending || batch.intended != began {
             return;
         }
-        let lease_until = began + self.options.lease;
+        let began = if mutant::is(Mutant::LeaseFromAcknowledgement) { now.mono } else { began };
+        let mut lease_until = began + self.options.lease;
+        if mutant::is(Mutant::LeaseByWallClock) {
+            lease_until = now.mono + now.until(batch.intended_at + self.options.lease);
+        }
         if now.mono >= lease_until {
             tracing::warn!(batch = %batch.id, "an intent outlasted its lease; intended anew");
             return self.intend(now, ix);

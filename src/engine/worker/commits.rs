@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{BatchIx, Phase};
 use crate::engine::commit::{DEAD_LETTER_BYTES_MAX, OUTCOMES_MAX, Running};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::{Effect, Mono, Now, OffsetWrite, Transaction};
 use crate::model::{
     Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition,
@@ -25,8 +26,10 @@ impl Worker {
         if self.commit.running.is_some() || self.commit.retry_at > now.mono {
             return;
         }
-        if let Some(aborted) = self.commit.aborted.take().and_then(|aborted| self.owned_of(aborted))
-        {
+        let aborted = self.commit.aborted.take();
+        let is_unasked = mutant::is(Mutant::AbortedWrittenUnasked);
+        let owned = |aborted| if is_unasked { Some(aborted) } else { self.owned_of(aborted) };
+        if let Some(aborted) = aborted.and_then(owned) {
             return self.start(aborted);
         }
         if !self.commit.is_due() {
@@ -51,12 +54,14 @@ impl Worker {
             })
             .collect();
         if !transaction.offsets.is_empty() {
+            let early = if mutant::is(Mutant::CallBeforeIntent) { intents.clone() } else { vec![] };
             self.start(Running { transaction: Arc::new(transaction), intents });
+            early.into_iter().for_each(|(batch, began)| self.submit(now, batch, began));
         }
     }
 
     fn start(&mut self, running: Running) {
-        self.effects.push_back(Effect::Commit(Arc::clone(&running.transaction)));
+        self.effects.push_back(Effect::Commit(mutant::spoil(&running.transaction)));
         self.commit.running = Some(running);
     }
 
@@ -195,7 +200,7 @@ impl Worker {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
             let mark = lane.watermark.position();
             while let Some((last, batch)) = lane.resolved.first().copied() {
-                if last >= mark {
+                if last >= mark && !mutant::is(Mutant::TombstoneTooEarly) {
                     break;
                 }
                 lane.resolved.pop_first();
@@ -220,6 +225,9 @@ impl Worker {
         let Some(running) = running else { return };
         self.commit.failures = self.commit.failures.saturating_add(1);
         let Some(running) = self.owned_of(running) else { return };
+        if mutant::is(Mutant::AbortedForgotten) {
+            return;
+        }
         let wait = backoff(
             self.commit.failures,
             std::time::Duration::from_millis(100),
@@ -237,7 +245,9 @@ impl Worker {
     fn owned_of(&mut self, aborted: Running) -> Option<Running> {
         let mut again = Transaction::clone(&aborted.transaction);
         again.offsets.retain(|write| {
-            self.lanes.get(&write.partition).is_some_and(|lane| lane.epoch == write.epoch)
+            self.lanes
+                .get(&write.partition)
+                .is_some_and(|lane| lane.epoch == write.epoch || mutant::is(Mutant::EpochIgnored))
         });
         let owned: BTreeSet<Partition> =
             again.offsets.iter().map(|write| write.partition).collect();

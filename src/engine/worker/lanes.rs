@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
 use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
+use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{Effect, Now, Options};
 use crate::model::{BatchId, BatchState, Epoch, LedgerRecord, Offset, Partition};
@@ -30,7 +31,8 @@ impl Worker {
         let is_awaited = self
             .lanes
             .get(&partition)
-            .is_some_and(|lane| lane.epoch == epoch && lane.phase == LanePhase::Recovering);
+            .filter(|lane| lane.epoch == epoch || mutant::is(Mutant::EpochIgnored))
+            .is_some_and(|lane| lane.phase == LanePhase::Recovering);
         if !is_awaited {
             return;
         }
@@ -319,7 +321,8 @@ fn restored_batch(
         deadline: now.mono + now.until(record.deadline).min(options.operation_deadline),
         deadline_at: record.deadline,
         // Of calls before the last one the ledger does not tell how they were answered.
-        ambiguous: operation.is_none() || record.attempt > 1,
+        ambiguous: operation.is_none()
+            || record.attempt > 1 && !mutant::is(Mutant::LostAnswerForgotten),
         operation,
         is_deferral,
         sends: record.attempt,

@@ -30,6 +30,7 @@ use super::account::{Account, AccountIx};
 use super::batch::{Batch, BatchIx};
 use super::commit::Commit;
 use super::lane::{Lane, LanePhase};
+use super::mutant::{self, Mutant};
 use super::report::{AccountReport, LaneReport, Report};
 use super::slots::{SlotRef, Slots};
 use super::{CallNumber, Effect, Input, Mono, Now, Options};
@@ -219,6 +220,9 @@ impl Worker {
             let lanes = lanes.map(|(partition, _)| *partition).collect();
             self.effects.push_back(Effect::Pause(lanes));
         } else if self.paused && commands <= commands_max / 4 * 3 && bytes <= bytes_max / 4 * 3 {
+            if mutant::is(Mutant::PausedForEver) {
+                return;
+            }
             self.paused = false;
             self.effects.push_back(Effect::Resume(live()));
             for (partition, lane) in &mut self.lanes {
