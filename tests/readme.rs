@@ -11,8 +11,61 @@ use std::process::Command;
 
 use serde_json::Value;
 use zerotouch_worker::config::{ConfigArgs, load_text, reference_table};
-use zerotouch_worker::model::{DeadLetterReason, Status};
-use zerotouch_worker::wire::schema;
+use zerotouch_worker::model::{DeadLetterReason, OffsetSet, Status};
+use zerotouch_worker::wire::{ledger, schema};
+
+/// Names on the page on recovery that are still to come. Nothing may be added.
+const AWAITED: [&str; 49] = [
+    "killed_after_the_accept",
+    "killed_in_the_commit_of_commands_that_never_reached_the_broker",
+    "killed_in_the_commit_of_commands_that_was_carried_out",
+    "killed_in_the_commit_of_intents_that_never_reached_the_broker",
+    "killed_after_the_intent_and_before_the_call",
+    "killed_in_the_commit_of_intents_that_was_carried_out",
+    "killed_after_the_call_and_before_its_reply",
+    "killed_in_the_commit_of_accepts_that_never_reached_the_broker",
+    "killed_in_the_commit_of_accepts_that_was_carried_out",
+    "killed_in_the_commit_of_outcomes_that_never_reached_the_broker",
+    "killed_in_a_commit_that_reaches_the_broker_after_the_next_worker_has_begun",
+    "a_commit_whose_request_is_lost_is_found_out_by_reading_the_ledger",
+    "killed_in_the_commit_of_outcomes_that_was_carried_out",
+    "a_commit_whose_reply_is_lost_is_found_out_by_reading_the_ledger",
+    "killed_in_recovery_while_the_ledger_is_being_read",
+    "a_zombie_that_wakes_up_between_intent_and_call_makes_no_call",
+    "a_zombie_that_finds_the_reply_to_its_call_on_waking_up_records_nothing",
+    "a_zombie_with_running_operations_doubles_nothing",
+    "a_broker_that_goes_down_and_comes_back_delays_the_work_and_loses_none_of_it",
+    "random_kills_joins_and_freezes_lose_nothing_and_double_nothing",
+    "TombstoneTooEarly",
+    "CommandsReadUncommitted",
+    "GuardSkipped",
+    "AnnihilatesSent",
+    "FoldAcrossCustomers",
+    "CallBeforeIntent",
+    "IntentWithoutOffsets",
+    "OffsetOfOneLane",
+    "OffsetUnstable",
+    "LeaseFromAcknowledgement",
+    "LeaseByWallClock",
+    "LeaseUnchecked",
+    "TwoOperations",
+    "LostAnswerForgotten",
+    "DeadlineKept",
+    "PositionalMatching",
+    "MissingResultSucceeds",
+    "RetriesSucceeded",
+    "UnknownCommitRetried",
+    "ProducerKept",
+    "AbortedForgotten",
+    "WatermarkTooFar",
+    "ReplayIgnoresResolved",
+    "ReplayStopsAtLastRecord",
+    "EpochIgnored",
+    "MetadataReadLate",
+    "AbortedWrittenUnasked",
+    "RejectedRecordKept",
+    "GivenUpInTransaction",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -209,6 +262,118 @@ fn links_within_the_repository_lead_somewhere() {
         }
     }
     assert!(count > 20, "{count}");
+}
+
+fn recovery() -> String {
+    fs::read_to_string(root().join("docs/recovery.md")).unwrap()
+}
+
+/// The text of all Rust files of a folder.
+fn code(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &code(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+/// Whether a word is in a text, not as a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+    })
+}
+
+/// The names of tests, and of deliberate bugs and faults, in backquotes.
+fn names(page: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
+    // A block's fence is three backquotes, so that what is between two of them alternates still.
+    let words = || page.split('`').skip(1).step_by(2);
+    let is_test = |word: &&str| {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.matches('_').count() >= 2 && word.chars().all(is_plain)
+    };
+    let is_bug = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.contains(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_alphabetic())
+    };
+    (words().filter(is_test).collect(), words().filter(is_bug).collect())
+}
+
+#[test]
+fn every_test_and_every_bug_that_the_page_on_recovery_names_exists() {
+    let page = recovery();
+    let (tests, bugs) = names(&page);
+    assert!(tests.len() > 30 && bugs.len() > 25, "{} and {}", tests.len(), bugs.len());
+    let code = code(&root().join("tests")) + &code(&root().join("src"));
+    let missing = |name: &&str| !AWAITED.contains(name);
+    let no_test = tests.iter().filter(|name| !code.contains(&format!("fn {name}(")));
+    let no_test: Vec<_> = no_test.filter(|name| missing(name)).collect();
+    assert!(no_test.is_empty(), "no such tests: {no_test:?}");
+    let no_bug = bugs.iter().filter(|name| !has_word(&code, name));
+    let no_bug: Vec<_> = no_bug.filter(|name| missing(name)).collect();
+    assert!(no_bug.is_empty(), "no such deliberate bugs or faults: {no_bug:?}");
+}
+
+#[test]
+fn the_names_on_the_page_on_recovery_are_told_from_other_words() {
+    let page =
+        "`a_b_c` `retry.lease` `kafka_x` ```sh\nx `y_z_a`\n``` `NoGrace` `I1` `ABC` `a_b_c `";
+    let (tests, bugs) = names(page);
+    assert_eq!(tests, BTreeSet::from(["a_b_c"]));
+    assert_eq!(bugs, BTreeSet::from(["NoGrace"]));
+    assert!(has_word("x NoGrace,", "NoGrace") && !has_word("NoGraces", "NoGrace"));
+}
+
+#[test]
+fn the_ledger_records_of_the_page_on_recovery_say_what_the_page_says() {
+    let schema: Value = serde_json::from_str(&schema::schema("ledger-record").unwrap()).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let page = recovery();
+    let blocks = blocks(&page, "json");
+    assert_eq!(blocks.len(), 4);
+    for (mark, text) in blocks {
+        let said = mark.strip_prefix("<!-- checked: ledger-record ").unwrap();
+        let said = said.strip_suffix(" -->").unwrap();
+        let example: Value = serde_json::from_str(&text).unwrap();
+        let errors: Vec<_> = validator.iter_errors(&example).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?} in {text}");
+        let record = ledger::decode_value(text.as_bytes()).unwrap();
+        let offsets = |set: &OffsetSet| set.iter().map(|offset| offset.0).collect::<Vec<_>>();
+        let meant = format!("{:?} {:?}", offsets(&record.open), offsets(&record.decided));
+        assert_eq!(meant, said, "{text}");
+        let written: Value = serde_json::from_slice(&ledger::encode(&record)).unwrap();
+        assert_eq!(written, example, "the worker would write it so");
+    }
+}
+
+#[test]
+fn links_of_the_page_on_recovery_lead_somewhere() {
+    let page = recovery();
+    let anchors = |text: &str| -> BTreeSet<String> {
+        let headings = text.lines().filter_map(|line| line.strip_prefix("## "));
+        headings
+            .map(|heading| heading.to_lowercase().replace(' ', "-").replace([',', '.', '\''], ""))
+            .collect()
+    };
+    let mut count = 0;
+    for link in page.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+        let (file, anchor) = link.0.split_once('#').unwrap_or((link.0, ""));
+        let text = if file.is_empty() {
+            page.clone()
+        } else {
+            fs::read_to_string(root().join("docs").join(file)).unwrap()
+        };
+        assert!(anchor.is_empty() || anchors(&text).contains(anchor), "no heading for {}", link.0);
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
 }
 
 #[test]

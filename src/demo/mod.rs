@@ -19,7 +19,7 @@ mod workers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -100,10 +100,7 @@ async fn work(args: &DemoArgs) -> Result<(Summary, bool)> {
         tokio::signal::ctrl_c().await?;
     }
     workers.drain().await?;
-    let places = match workers.hint() {
-        Some(hint) => places.context(hint)?,
-        None => places?,
-    };
+    let places = places?;
     let seen = tokio::task::spawn_blocking(move || witness.finish()).await??;
     let summary = judge(args, &ready, &sandbox, workers, seen, &places, (began, duration));
     end.cancel();
@@ -253,7 +250,9 @@ fn judge(
     if let Workers::Killed(chaos, _) = workers {
         let (report, logs) = chaos.finish(&seen, &state, began);
         summary.chaos = Some(report);
-        if summary.held() { logs.remove() } else { logs.keep() }
+        if summary.held() {
+            logs.remove();
+        }
     }
     summary
 }

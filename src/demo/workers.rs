@@ -135,14 +135,6 @@ impl Workers {
             Self::Killed(..) => Ok(()),
         }
     }
-
-    /// Where to look if something went wrong.
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::Inside(_) => None,
-            Self::Killed(chaos, _) => Some(chaos.hint()),
-        }
-    }
 }
 
 impl Inside {

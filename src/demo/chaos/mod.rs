@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::broker::Ready;
 use super::evidence;
@@ -39,10 +39,10 @@ pub(super) const TIME: Duration = Duration::from_secs(40);
 
 /// The workers, what kills them, and what watches the group.
 pub(super) struct Chaos {
-    // Before the directory's logs are removed, nobody may write into them any more.
     processes: Processes,
     offsets: Offsets,
-    directory: PathBuf,
+    /// After the processes, which write into them.
+    logs: Logs,
     planned: u64,
 }
 
@@ -54,13 +54,12 @@ impl Chaos {
         (seed, batch_items_max): (u64, u32),
         watermarks: Watermarks,
     ) -> Result<Self> {
-        let directory = settings::write(ready, api, batch_items_max)?;
+        let logs = Logs(settings::write(ready, api, batch_items_max)?);
         let offsets = Offsets::watch(ready, watermarks)?;
         let schedule = processes::schedule(seed, TIME);
         let planned = schedule.len() as u64;
-        let processes =
-            Processes::start(&directory, schedule).with_context(|| logs_are_in(&directory))?;
-        Ok(Self { processes, offsets, directory, planned })
+        let processes = Processes::start(&logs.0, schedule)?;
+        Ok(Self { processes, offsets, logs, planned })
     }
 
     /// Kills so far, and planned.
@@ -75,17 +74,12 @@ impl Chaos {
 
     /// Whether the workers are still kept running.
     pub(super) fn check(&self) -> Result<()> {
-        self.processes.check().with_context(|| self.hint())
-    }
-
-    /// Where to look if something went wrong.
-    pub(super) fn hint(&self) -> String {
-        logs_are_in(&self.directory)
+        self.processes.check()
     }
 
     /// Ends the workers, and tells what the killing came to.
     pub(super) fn finish(self, seen: &Seen, state: &State, began: Instant) -> (ChaosReport, Logs) {
-        let Self { processes, directory, .. } = self;
+        let Self { processes, logs, .. } = self;
         let done = processes.done();
         drop(processes);
         let lanes = Lanes::of(seen);
@@ -123,27 +117,26 @@ impl Chaos {
             recovery_seconds: ChaosReport::recovery(&killed, None),
             killed,
         };
-        (report, Logs(directory))
+        (report, logs)
     }
 }
 
-/// The logs of workers that run no more.
+/// The workers' configuration and logs. Unless they are removed, their path is told at the end.
 pub(super) struct Logs(PathBuf);
 
 impl Logs {
     /// All went well: nobody will want to read them.
-    pub(super) fn remove(self) {
-        settings::remove(&self.0);
-    }
-
-    /// Something did not.
-    pub(super) fn keep(self) {
-        tracing::error!("{}", logs_are_in(&self.0));
+    pub(super) fn remove(mut self) {
+        settings::remove(&std::mem::take(&mut self.0));
     }
 }
 
-fn logs_are_in(directory: &std::path::Path) -> String {
-    format!("the workers' configuration and logs are in {}", directory.display())
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            tracing::warn!("the workers' configuration and logs are in {}", self.0.display());
+        }
+    }
 }
 
 /// Makes the thread that writes orders end when nobody waits for it any more.
