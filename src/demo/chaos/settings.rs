@@ -38,7 +38,7 @@ pub(super) fn write(ready: &Ready, api: &str, batch_items_max: u32) -> Result<Pa
     Ok(directory)
 }
 
-/// Removes what [`write`] made, logs included.
+/// Removes what [`write()`] made, logs included.
 pub(super) fn remove(directory: &Path) {
     if let Err(error) = std::fs::remove_dir_all(directory) {
         tracing::warn!(%error, directory = %directory.display(), "logs could not be removed");
