@@ -1,5 +1,6 @@
 //! `demo --chaos`: workers that are killed lose nothing, and none outlives the demo.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -71,6 +72,13 @@ fn children(of: u32) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
 }
 
+fn config_of(worker: &str) -> PathBuf {
+    let output = Command::new("ps").args(["-o", "args=", "-ww", "-p", worker]).output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    let mut words = line.split_whitespace().skip_while(|word| *word != "--config");
+    words.nth(1).unwrap_or_else(|| panic!("no configuration in {line:?}")).into()
+}
+
 fn wait_until_gone(workers: &[String]) {
     wait_for("the workers to be gone", SOON, || {
         let is_gone = |pid: &String| {
@@ -101,6 +109,9 @@ fn workers_end_with_a_demo_that_is_interrupted_and_their_logs_are_named() {
 fn workers_end_even_if_the_demo_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let (demo, workers) = demo_with_workers(directory.path());
+    let config = config_of(&workers[0]);
     demo.signal("-KILL");
     wait_until_gone(&workers);
+    // Nobody is left to do it.
+    std::fs::remove_dir_all(config.parent().unwrap()).unwrap();
 }
