@@ -29,7 +29,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Work until a signal: read order events, make the calls, publish outcomes
-    Run(ConfigArgs),
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// End at once, as if killed, when standard input closes: for a worker that must not
+        /// outlive the process that started it
+        #[arg(long, hide = true)]
+        until_stdin_ends: bool,
+    },
     /// Say everything that is wrong with the configuration, without running
     CheckConfig {
         #[command(flatten)]
@@ -64,7 +71,7 @@ enum TopicsCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(args) => worker::run(&args),
+        Command::Run { config, until_stdin_ends } => worker::run(&config, until_stdin_ends),
         Command::CheckConfig { config, connect } => worker::check_config(&config, connect),
         Command::Topics { command: TopicsCommand::Create(args) } => worker::create_topics(&args),
         Command::Schema { name } => schema(name.as_deref()),
@@ -73,8 +80,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 fn demo(args: DemoArgs) -> ExitCode {
+    if let Err(reason) = args.check() {
+        eprintln!("{reason}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
     if let Err(code) = start_logs("warn,zerotouch_worker::demo=info") {
         return code;
     }

@@ -11,7 +11,10 @@ use crate::shell::run::{self, Ended};
 use crate::shell::telemetry::logs;
 
 /// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short.
-pub(super) fn run(args: &ConfigArgs) -> ExitCode {
+pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
+    if until_stdin_ends && let Err(error) = end_with_stdin() {
+        return failed("the worker did not start", &error);
+    }
     let config = match load(args) {
         Ok(config) => config,
         Err(code) => return code,
@@ -37,6 +40,15 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         }
         Err(error) => failed("the worker did not start", &error.into()),
     }
+}
+
+/// Whoever started this process holds the other end: once it is gone, however it ended, so are we.
+fn end_with_stdin() -> anyhow::Result<()> {
+    std::thread::Builder::new().name("stdin".into()).spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(i32::from(EXIT_CUT_SHORT));
+    })?;
+    Ok(())
 }
 
 #[allow(clippy::print_stdout)]

@@ -18,6 +18,10 @@ pub struct DemoArgs {
     /// Sell single devices only, all at once: shows how full batches get.
     #[arg(long)]
     pub full_load: bool,
+    /// Kill the workers again and again while the orders run: they are processes of their own then,
+    /// and the summary says what became of every kill. Needs a real Kafka.
+    #[arg(long, conflicts_with_all = ["full_load", "keep_running"])]
+    pub chaos: bool,
     /// Devices in one call at most.
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
     pub batch_items_max: u32,
@@ -28,6 +32,25 @@ pub struct DemoArgs {
     /// be looked at.
     #[arg(long)]
     pub keep_running: bool,
+}
+
+/// Why `--chaos` wants a real Kafka.
+const CHAOS_ON_MOCK: &str = "\
+--chaos needs a real Kafka. The embedded broker lives in this process, keeps no committed offsets, \
+isolates no transactions and fences no dead worker, so a worker that is killed on it could not \
+recover, and nothing would be shown. Start a Kafka and name it:
+  zerotouch-worker demo --chaos --bootstrap-servers HOST:PORT
+In a checkout of the source this starts one, if there is Java 17 and Maven:
+  tests/kafka/kafka.sh run /tmp/kafka 9092 9093";
+
+impl DemoArgs {
+    /// Whether these flags go together.
+    ///
+    /// # Errors
+    /// They do not; why, and what to do.
+    pub const fn check(&self) -> Result<(), &'static str> {
+        if self.chaos && self.bootstrap_servers.is_none() { Err(CHAOS_ON_MOCK) } else { Ok(()) }
+    }
 }
 
 /// The form of the summary.

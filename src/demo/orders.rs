@@ -1,5 +1,6 @@
 //! Writes the stream of orders, no faster than the worker reads it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use super::scenario::Item;
-use crate::shell::Stats;
 
 /// Where each order record stands, in the order in which they were written.
 pub(super) type Places = Vec<(i32, i64)>;
@@ -22,12 +22,12 @@ const WAIT: Duration = Duration::from_millis(10);
 const FLUSH: Duration = Duration::from_secs(30);
 
 /// Writes all items; blocks until the broker has them. Counts devices in `written`, and writes no
-/// more than `lines_per_second` of them if told so.
+/// more than `lines_per_second` of them if told so. `read` tells how many records were read.
 pub(super) fn write(
     (servers, topic): (&str, &str),
     items: impl Iterator<Item = Item>,
     lines_per_second: Option<f64>,
-    stats: &Stats,
+    read: &dyn Fn() -> u64,
     written: &Written,
 ) -> Result<Places> {
     let began = Instant::now();
@@ -40,9 +40,10 @@ pub(super) fn write(
     let mut count = 0;
     for item in items {
         let due = lines_per_second.map_or(0.0, |rate| written.lines.get() as f64 / rate);
-        while count >= stats.orders.get() + AHEAD_MAX || began.elapsed().as_secs_f64() < due {
+        while count >= read().saturating_add(AHEAD_MAX) || began.elapsed().as_secs_f64() < due {
             producer.poll(WAIT);
             producer.context().check()?;
+            written.check()?;
         }
         send(&producer, topic, &item, count)?;
         count += 1;
@@ -61,6 +62,22 @@ pub(super) fn write(
 pub(super) struct Written {
     pub(super) orders: crate::shell::Count,
     pub(super) lines: crate::shell::Count,
+    stopped: AtomicBool,
+}
+
+impl Written {
+    /// Nobody waits for the rest.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.stopped.load(Ordering::SeqCst) {
+            bail!("told to stop writing orders")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 fn send(producer: &BaseProducer<Deliveries>, topic: &str, item: &Item, index: u64) -> Result<()> {

@@ -34,6 +34,17 @@ pub struct Snapshot {
     pub quota_left: u64,
     /// Calls that it grants at most.
     pub quota: u64,
+    /// Workers killed, if they are killed: shown in place of the quota.
+    pub kills: Option<Kills>,
+}
+
+/// How often workers were killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kills {
+    /// So far.
+    pub done: u64,
+    /// In the whole run.
+    pub planned: u64,
 }
 
 /// Shows snapshots on standard error.
@@ -109,8 +120,14 @@ impl Bars {
         let open = now.commands.saturating_sub(now.outcomes);
         set(&self.in_flight, now.in_flight, open, "commands without outcome are sent".to_owned());
         set(&self.outcomes, now.outcomes, now.commands, "commands decided".to_owned());
-        let calls = format!("calls left, {} made", HumanCount(now.calls));
-        set(&self.quota, now.quota_left, now.quota, calls);
+        let calls = HumanCount(now.calls);
+        if let Some(Kills { done, planned }) = now.kills {
+            self.quota.set_prefix("kills");
+            let text = format!("workers killed and started again, {calls} calls made");
+            set(&self.quota, done, planned, text);
+        } else {
+            set(&self.quota, now.quota_left, now.quota, format!("calls left, {calls} made"));
+        }
     }
 
     fn finish(&self, now: &Snapshot) {
@@ -142,9 +159,13 @@ impl Lines {
     }
 
     fn write(&mut self, now: &Snapshot) {
+        let last = match now.kills {
+            Some(Kills { done, planned }) => format!("{done} of {planned} kills"),
+            None => format!("quota {}/{}", HumanCount(now.quota_left), HumanCount(now.quota)),
+        };
         let line = format!(
             "{:>5.1} s: {} orders, {} of {} devices, {} commands, {} in flight, {} outcomes, \
-             {} calls, quota {}/{}\n",
+             {} calls, {}\n",
             now.elapsed.as_secs_f64(),
             HumanCount(now.orders),
             HumanCount(now.devices),
@@ -153,8 +174,7 @@ impl Lines {
             HumanCount(now.in_flight),
             HumanCount(now.outcomes),
             HumanCount(now.calls),
-            HumanCount(now.quota_left),
-            HumanCount(now.quota),
+            last,
         );
         // In one piece, so that log lines of the worker do not cut it.
         drop(self.out.write_all(line.as_bytes()));
@@ -179,6 +199,7 @@ mod tests {
             calls: 17,
             quota_left: 983,
             quota: 1_000,
+            kills: None,
         }
     }
 
@@ -210,6 +231,19 @@ mod tests {
         let line = "1,234 orders, 4,000 of 10,000 devices, 4,100 commands, 900 in flight, \
                     2,100 outcomes, 17 calls, quota 983/1,000";
         assert_eq!(lines, [line; 3]);
+    }
+
+    #[test]
+    fn when_workers_are_killed_the_kills_are_shown() {
+        let log = Log::default();
+        let killed = Snapshot { kills: Some(Kills { done: 3, planned: 11 }), ..snapshot(100) };
+        Progress::Lines(Lines::new(Box::new(log.clone()))).update(&killed);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(text.ends_with("17 calls, 3 of 11 kills\n"), "{text}");
+        let bars = Bars::new(ProgressDrawTarget::hidden());
+        bars.draw(&killed);
+        let bar = &bars.quota;
+        assert_eq!((bar.position(), bar.length(), bar.prefix()), (3, Some(11), "kills".into()));
     }
 
     #[test]

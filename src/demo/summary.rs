@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
+use super::chaos::ChaosReport;
 use crate::model::{FailureCode, Status};
 use crate::verify::Report;
 
@@ -208,6 +209,9 @@ pub struct Summary {
     pub dead_letters: BTreeMap<String, u64>,
     /// What the oracle found.
     pub invariants: Report,
+    /// What killing the workers came to, if they were killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chaos: Option<ChaosReport>,
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -215,10 +219,12 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 }
 
 impl Summary {
-    /// Whether every invariant was checked and held: what the exit status says.
+    /// Whether every invariant was checked and held, and every change that was made twice is
+    /// explained: what the exit status says.
     #[must_use]
     pub fn held(&self) -> bool {
-        self.invariants.held() && self.invariants.is_complete()
+        let is_explained = self.chaos.as_ref().is_none_or(ChaosReport::is_explained);
+        self.invariants.held() && self.invariants.is_complete() && is_explained
     }
 
     /// Commands that needed no call of their own.
@@ -341,6 +347,9 @@ impl std::fmt::Display for Summary {
                  max {max:.2} s"
             )?,
         }
+        if let Some(chaos) = &self.chaos {
+            write!(f, "\nChaos\n{chaos}")?;
+        }
         let word = match (self.invariants.held(), self.invariants.is_complete()) {
             (false, _) => "VIOLATED",
             (true, false) => "not all of them could be checked",
@@ -390,6 +399,7 @@ mod tests {
             latency: latency.latency(),
             dead_letters: BTreeMap::from([("not_json".to_owned(), 1)]),
             invariants,
+            chaos: None,
         }
     }
 
@@ -512,6 +522,17 @@ mod tests {
             text.contains("Invariants: VIOLATED") && text.contains("unknown command"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_change_made_twice_without_a_lost_reply_makes_the_summary_fail() {
+        let broker = Broker::Kafka { bootstrap_servers: "localhost:9092".to_owned() };
+        let chaos = |explained| Some(crate::demo::chaos::tests::report(explained));
+        let sound = Summary { chaos: chaos(57), ..summary(broker, all_held()) };
+        assert!(sound.held());
+        assert!(sound.to_string().contains("\nChaos\n  2 worker processes, 3 kills"), "{sound}");
+        assert_eq!(sound.to_json()["chaos"]["kills"], 3);
+        assert!(!Summary { chaos: chaos(56), ..sound }.held());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Reads the worker's topics from outside, as any subscriber would, and remembers what it saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rdkafka::config::ClientConfig;
@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::broker::PARTITIONS;
 use super::summary::LatencyRecorder;
-use crate::model::Source;
+use crate::model::{BatchState, Source};
 use crate::shell::Topics;
 use crate::verify::{CommandSeen, DeadLetterSeen, History, KeyText, OutcomeSeen, WatermarkSeen};
 use crate::wire;
@@ -29,16 +29,20 @@ pub(crate) type Watermarks = Arc<Mutex<BTreeMap<i32, i64>>>;
 pub(super) struct Seen {
     pub(super) history: History,
     pub(super) latency: LatencyRecorder,
+    /// When each command of the history was read.
+    pub(super) command_times: Vec<Instant>,
+    /// When each outcome of the history was read.
+    pub(super) outcome_times: Vec<Instant>,
+    /// Operations that the ledger or an outcome names.
+    pub(super) named: BTreeSet<String>,
 }
 
 /// The reading thread.
 pub(super) struct Witness {
     thread: std::thread::JoinHandle<Result<Seen>>,
     stop: Arc<AtomicBool>,
-    /// Commands read so far.
-    pub(super) commands: Arc<AtomicU64>,
-    /// Outcomes read so far.
-    pub(super) outcomes: Arc<AtomicU64>,
+    commands: Arc<AtomicU64>,
+    outcomes: Arc<AtomicU64>,
 }
 
 const POLL: Duration = Duration::from_millis(20);
@@ -56,7 +60,7 @@ impl Witness {
             .create()
             .context("making the witness's consumer")?;
         let mut assignment = TopicPartitionList::new();
-        for topic in [&topics.commands, &topics.outcomes, &topics.dead_letters] {
+        for topic in [&topics.commands, &topics.ledger, &topics.outcomes, &topics.dead_letters] {
             for partition in 0..PARTITIONS {
                 assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
             }
@@ -80,6 +84,16 @@ impl Witness {
             .name("witness".into())
             .spawn(move || reader.run(&stopping).map(|()| reader.seen))?;
         Ok(Self { thread, stop, commands, outcomes })
+    }
+
+    /// Commands read so far.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::SeqCst)
+    }
+
+    /// Outcomes read so far.
+    pub(super) fn outcomes(&self) -> u64 {
+        self.outcomes.load(Ordering::SeqCst)
     }
 
     /// Reads to the ends and gives everything back.
@@ -188,6 +202,7 @@ fn note_message(topics: &Topics, seen: &mut Seen, message: &BorrowedMessage<'_>)
     let history = &mut seen.history;
     if topic == &*topics.commands {
         let command = wire::command::decode(payload).context("reading a command")?;
+        seen.command_times.push(Instant::now());
         history.commands.push(CommandSeen {
             partition: message.partition(),
             offset: message.offset(),
@@ -201,6 +216,8 @@ fn note_message(topics: &Topics, seen: &mut Seen, message: &BorrowedMessage<'_>)
         });
     } else if topic == &*topics.outcomes {
         let outcome = wire::outcome::decode(payload).context("reading an outcome")?;
+        seen.outcome_times.push(Instant::now());
+        seen.named.extend(outcome.operation.as_deref().map(str::to_owned));
         let waited = outcome.times.completed_at.duration_since(outcome.times.received_at);
         seen.latency.record(Duration::try_from(waited).unwrap_or_default());
         let code = outcome.failure.as_ref().map(|failure| failure.code);
@@ -214,6 +231,12 @@ fn note_message(topics: &Topics, seen: &mut Seen, message: &BorrowedMessage<'_>)
             code,
             decided_by: outcome.decided_by,
         });
+    } else if topic == &*topics.ledger {
+        let record = message.payload().map(wire::ledger::decode_value).transpose();
+        let record = record.context("reading the ledger")?;
+        if let Some(BatchState::Accepted { operation }) = record.map(|record| record.state) {
+            seen.named.insert(operation.to_string());
+        }
     } else {
         history.dead_letters.push(DeadLetterSeen {
             source: Source {

@@ -19,6 +19,7 @@ mod world;
 mod bad_input;
 mod batches;
 mod commands;
+mod demo;
 mod faults;
 mod lifecycle;
 mod orders;

@@ -58,6 +58,10 @@ impl Process {
         Self { child, name: name.to_owned(), stderr, ended: None }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn stderr(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap()
     }
