@@ -246,7 +246,7 @@ command_memory = "1MiB"
 level = "info,a=b=c"
 "#;
     assert_snapshot!(report(file, &[], &[]), @r#"
-    22 mistakes in the configuration:
+    23 mistakes in the configuration:
       kafka.bootstrap_servers = "kafka:9092,,other" (worker.toml:5): expected host:port between commas, found nothing
       kafka.transaction_timeout = "2m" (worker.toml:6): expected less than `kafka.max_poll_interval`, which is 1m
       kafka.commit_timeout = "5m" (worker.toml:7): expected less than `kafka.transaction_timeout`, which is 2m
@@ -265,6 +265,7 @@ level = "info,a=b=c"
       limits.commands_max = 10 (worker.toml:46): expected at least `batch.items_max`, which is 1000
       limits.command_memory = "1MiB" (worker.toml:47): expected at least `limits.order_bytes_max`, which is 8MiB
       log.level = "info,a=b=c" (worker.toml:50): expected error, warn, info, debug, trace, or directives such as info,zerotouch_worker::engine=debug
+      retry.lease = 30s (default): expected at least `kafka.commit_timeout`, which is 5m
       batch.linger_max = 2s (default): expected at least `batch.linger`, which is 3s
       operation.poll_delay_max = 10s (default): expected at least `operation.poll_delay_min`, which is 20s
       retry.backoff_max = 1m (default): expected at least `retry.backoff_min`, which is 2m

@@ -17,6 +17,9 @@ const EXIT_CONFIGURATION: u8 = 64;
 /// Ended before all was finished: nothing is lost, the next start recovers (`EX_TEMPFAIL`).
 const EXIT_CUT_SHORT: u8 = 75;
 
+/// The number of partitions was changed while the worker ran (`EX_CONFIG`).
+const EXIT_TOPICS: u8 = 78;
+
 /// Kafka worker for Android zero-touch enrollment: order events in, devices claimed, one outcome
 /// per device out.
 #[derive(Debug, Parser)]

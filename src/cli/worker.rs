@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, failed, runtime};
+use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::kafka::{self, TopicReport};
 use crate::shell::run::{self, Ended};
 use crate::shell::telemetry::logs;
 
-/// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short.
+/// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short, 78 topics changed.
 pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
     if until_stdin_ends && let Err(error) = end_with_stdin() {
         return failed("the worker did not start", &error);
@@ -31,6 +31,8 @@ pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
             tracing::info!("drained");
             ExitCode::SUCCESS
         }
+        // What still runs is left behind, since no time is to be lost.
+        Ok(Ended::PartitionsChanged) => std::process::exit(i32::from(EXIT_TOPICS)),
         Ok(Ended::CutShort) => {
             tracing::warn!(
                 "ended before all was finished; nothing is lost, the next start recovers"

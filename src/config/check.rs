@@ -116,6 +116,9 @@ impl Checker<'_> {
             "kafka.session_timeout",
             kafka.session_timeout,
         );
+        // The lease counts from before the commit of the intent: after a shorter one, a slow commit
+        // would leave no time for the call, again and again.
+        self.at_least("retry.lease", self.settings.retry.lease, "kafka.commit_timeout", commit);
         let (batch, operation) = (&self.settings.batch, &self.settings.operation);
         self.at_least("batch.linger_max", batch.linger_max, "batch.linger", batch.linger);
         self.at_least(

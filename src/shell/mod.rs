@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod kafka;
+pub mod partitions;
 pub mod run;
 mod shutdown;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 //! Wrong topics are refused; a Kafka that cannot be reached is waited for, since an outage must not
 //! make an order pod crash.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::kafka::{
     GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics,
     partition_counts,
 };
+use super::partitions::{self, LOOK_EVERY};
 use super::{Clock, Stats, Topics, shutdown};
 use crate::config::{self, AuthConfig, Config};
 use crate::engine::Options;
@@ -52,6 +54,9 @@ pub enum Ended {
     Drained,
     /// A second signal came, or the grace time passed. Nothing is lost: the next start recovers.
     CutShort,
+    /// The number of partitions was changed meanwhile, so the worker stopped; the log says what to
+    /// do.
+    PartitionsChanged,
 }
 
 /// Waits before Kafka is asked again.
@@ -76,23 +81,34 @@ pub async fn run(config: &Config) -> Result<Ended, StartError> {
     let id = instance(config);
     let drain = signals.drain.clone();
     tracing::info!(partitions, instance = id, "the worker is up");
+    let watched = kafka.clone();
     let work = work(config.clone(), kafka, clients, partitions, id, stats, drain.clone());
     // A task of its own: when time is up, it is left behind, not waited for.
-    let work = tokio::spawn(work);
-    let grace = async {
+    let mut work = tokio::spawn(work);
+    let topics = [config.topics.commands.as_str(), config.topics.ledger.as_str()];
+    let mut changed = pin!(partitions::changed(&watched, topics, partitions, LOOK_EVERY));
+    let mut grace = pin!(async {
         drain.cancelled().await;
         tracing::info!(grace = ?config.shutdown_grace, "draining");
         tokio::time::sleep(config.shutdown_grace).await;
-    };
-    tokio::select! {
-        ended = work => {
-            if let Err(panic) = ended {
-                std::panic::resume_unwind(panic.into_panic());
+    });
+    let mut ended = Ended::Drained;
+    loop {
+        tokio::select! {
+            finished = &mut work => {
+                if let Err(panic) = finished {
+                    std::panic::resume_unwind(panic.into_panic());
+                }
+                return Ok(ended);
             }
-            Ok(Ended::Drained)
+            change = &mut changed, if ended == Ended::Drained => {
+                tracing::error!("{change}");
+                ended = Ended::PartitionsChanged;
+                drain.cancel();
+            }
+            () = &mut grace => return Ok(if ended == Ended::Drained { Ended::CutShort } else { ended }),
+            () = signals.stop.cancelled() => return Ok(Ended::CutShort),
         }
-        () = grace => Ok(Ended::CutShort),
-        () = signals.stop.cancelled() => Ok(Ended::CutShort),
     }
 }
 

@@ -51,6 +51,10 @@ pub struct Stats {
     pub aborted: Count,
     /// Times that a half of the worker was begun anew.
     pub restarts: Count,
+    /// Times that the ledger of a lane could not be read and the lane went on waiting.
+    pub ledger_retries: Count,
+    /// Gauge: lanes whose ledger could not be read so far.
+    pub lanes_unread: Count,
     /// Gauge: commands in memory.
     pub in_memory: Count,
     /// Gauge: calls that the quota would grant at once, over all accounts.

@@ -125,7 +125,7 @@ impl Kafka {
         fs::write(&marker, "").unwrap();
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.dir.join("broker.log")
     }
 

@@ -69,7 +69,8 @@ pub struct RetrySettings {
     /// Longest wait after a failed call, before jitter. At least `backoff_min`.
     #[schemars(extend("x-min" = "10ms", "x-max" = "1h"))]
     pub backoff_max: Span,
-    /// How long after a batch was entered in the ledger its call may still go out.
+    /// How long after a batch was entered in the ledger its call may still go out. At least
+    /// `kafka.commit_timeout`.
     #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
     pub lease: Span,
     /// How long a call whose reply was lost is given to take effect before its devices are looked

@@ -8,13 +8,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Effect, Input, Options, Submit, Transaction, Worker};
-use crate::model::{BatchId, CallFailure, Epoch, LedgerRecord, Offset, Partition};
+use crate::model::{CallFailure, Epoch, Offset, Partition};
 use crate::shell::kafka::{
-    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, KafkaOptions, Mode,
-    RecordBatch, StartAt, TopicPartition, TransactionalProducer, read_partition,
+    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
+    StartAt, TopicPartition, TransactionalProducer,
 };
-use crate::wire;
 
+use super::ledger::{Unread, replay};
 use super::{Dispatch, translate};
 
 /// How a session ended.
@@ -33,18 +33,20 @@ enum Message {
     Input(Input),
     Committed(Attempt, Result<(), CommitError>),
     Broken(String),
+    /// A ledger partition could not be read, for this reason.
+    Unread(Partition, Epoch, String),
+    /// It is time to read it again.
+    ReadAgain(Partition, Epoch),
 }
 
 /// One try to write a transaction.
 #[derive(Debug)]
 struct Attempt {
     contents: Arc<Transaction>,
-    /// Places among its dead letters whose bytes are too large to be written once more.
-    stripped: BTreeSet<usize>,
+    /// Places among its records that were too large and are written in a shorter form.
+    shortened: BTreeSet<usize>,
 }
 
-/// How long one wait of a ledger's replay may take.
-const LEDGER_PATIENCE: Duration = Duration::from_secs(60);
 /// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
 /// consumer that finds no room waits, so a session that lags behind bounds what is in memory.
 const INBOX: usize = 16;
@@ -59,6 +61,7 @@ pub(super) struct Session {
     group: Option<Arc<GroupMetadata>>,
     epochs: BTreeMap<i32, Epoch>,
     epoch_next: u64,
+    unread: Unread,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
     ended: Option<Ended>,
@@ -106,6 +109,7 @@ impl Session {
             group: None,
             epochs: BTreeMap::new(),
             epoch_next: 0,
+            unread: Unread::default(),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
             ended: None,
@@ -150,7 +154,20 @@ impl Session {
     fn on_message(&mut self, message: Message) {
         match message {
             Message::Consumer(event) => self.on_consumer(event),
-            Message::Input(input) => self.feed(input),
+            Message::Input(input) => {
+                if let Input::LedgerRead { partition, .. } = &input
+                    && let Some(failures) = self.unread.settled(*partition)
+                {
+                    tracing::info!(%partition, failures, "the ledger of a lane was read at last");
+                }
+                self.feed(input);
+            }
+            Message::Unread(partition, epoch, reason) => self.on_unread(partition, epoch, &reason),
+            Message::ReadAgain(partition, epoch) => {
+                if self.epochs.get(&partition.0) == Some(&epoch) {
+                    self.read_ledger(partition, epoch);
+                }
+            }
             Message::Broken(reason) => self.ended = Some(Ended::Broken(reason)),
             Message::Committed(attempt, result) => self.on_committed(attempt, result),
         }
@@ -171,14 +188,8 @@ impl Session {
                 );
                 self.feed(Input::Aborted { transaction });
             }
-            Err(error @ CommitError::RecordTooLarge { index, .. }) => {
-                let mut attempt = attempt;
-                match translate::dead_letter_at(&attempt.contents, index) {
-                    // The record is still in the commands topic; its place and what is wrong with
-                    // it are in the headers.
-                    Some(place) if attempt.stripped.insert(place) => self.commit(attempt),
-                    _ => self.ended = Some(Ended::Broken(error.to_string())),
-                }
+            Err(CommitError::RecordTooLarge { index, bytes }) => {
+                self.on_too_large(attempt, index, bytes);
             }
             Err(
                 error @ (CommitError::Unknown { .. }
@@ -186,6 +197,47 @@ impl Session {
                 | CommitError::Fenced { .. }),
             ) => self.ended = Some(Ended::Broken(error.to_string())),
         }
+    }
+
+    /// A shorter form of the record is written: of an outcome without most of what the API said,
+    /// of a dead letter without its bytes, which are still in the commands topic.
+    fn on_too_large(&mut self, mut attempt: Attempt, index: usize, bytes: usize) {
+        let topic = translate::topic_of(&self.dispatch.topics, &attempt.contents, index);
+        if translate::can_be_shortened(&attempt.contents, index) && attempt.shortened.insert(index)
+        {
+            tracing::warn!(%topic, bytes, "a record is too large for its topic and is shortened");
+            self.commit(attempt);
+            return;
+        }
+        self.ended = Some(Ended::Broken(format!(
+            "the topic {topic} refuses a record of {bytes} bytes; its max.message.bytes must be \
+             at least {}: raise it",
+            crate::shell::kafka::message_bytes_min(&self.dispatch.kafka),
+        )));
+    }
+
+    /// The lane waits, and all others go on.
+    fn on_unread(&mut self, partition: Partition, epoch: Epoch, reason: &str) {
+        if self.epochs.get(&partition.0) != Some(&epoch) {
+            return;
+        }
+        self.dispatch.stats.ledger_retries.add(1);
+        let (failures, wait) = self.unread.failed(partition, epoch);
+        tracing::error!(
+            %partition, failures, ?wait, reason,
+            "the ledger of a lane cannot be read; the lane waits, all others go on"
+        );
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = messages.send(Message::ReadAgain(partition, epoch)).await;
+        });
+    }
+
+    /// The lane is not this session's any more.
+    fn forget(&mut self, partition: i32) {
+        self.epochs.remove(&partition);
+        self.unread.settled(Partition(partition));
     }
 
     fn on_consumer(&mut self, event: ConsumerEvent) {
@@ -202,12 +254,14 @@ impl Session {
             ConsumerEvent::Revoked { partitions, group } => {
                 self.group = Some(group);
                 for TopicPartition { partition, .. } in partitions {
+                    self.forget(partition);
                     self.feed(Input::Revoked { partition: Partition(partition) });
                 }
             }
             ConsumerEvent::Lost(lost) => {
                 tracing::warn!(partitions = lost.partitions().len(), "partitions were lost");
                 for TopicPartition { partition, .. } in lost.partitions() {
+                    self.forget(*partition);
                     self.feed(Input::Lost { partition: Partition(*partition) });
                 }
             }
@@ -252,7 +306,7 @@ impl Session {
                 self.consumer.start(self.commands(partition), StartAt::Offset(from.0));
             }
             Effect::Commit(contents) => {
-                self.commit(Attempt { contents, stripped: BTreeSet::new() });
+                self.commit(Attempt { contents, shortened: BTreeSet::new() });
             }
             Effect::Submit(submit) => self.submit(submit),
             Effect::Poll { call, account, operation } => {
@@ -323,8 +377,8 @@ impl Session {
         let messages = self.messages.clone();
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
         let encoding = tokio::task::spawn_blocking(move || {
-            let Attempt { contents, stripped } = &attempt;
-            let encoded = translate::transaction(&dispatch.topics, contents, stripped, group);
+            let Attempt { contents, shortened } = &attempt;
+            let encoded = translate::transaction(&dispatch.topics, contents, shortened, group);
             producer.commit(encoded, move |result| {
                 let contents = &attempt.contents;
                 if result.is_ok() {
@@ -362,7 +416,7 @@ impl Session {
                 });
                 let _ = messages.blocking_send(match read {
                     Ok(input) => Message::Input(input),
-                    Err(reason) => Message::Broken(reason),
+                    Err(reason) => Message::Unread(partition, epoch, reason),
                 });
             });
         });
@@ -384,6 +438,7 @@ impl Session {
         let report = self.worker.report();
         let stats = &self.dispatch.stats;
         stats.in_memory.set(report.commands as u64);
+        stats.lanes_unread.set(self.unread.len() as u64);
         let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
         stats.quota_tokens.set(tokens as u64);
         stats
@@ -394,32 +449,4 @@ impl Session {
 
 fn no_client() -> CallFailure {
     CallFailure::NotSent { reason: "the account has no client".into() }
-}
-
-/// The last record of every batch in a ledger partition; the inner error is a record that cannot
-/// be understood, which stops the lane.
-type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
-
-fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
-    let mut last: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
-    read_partition(kafka, ledger, LEDGER_PATIENCE, |records| {
-        for record in records.iter() {
-            let key = record.key().unwrap_or_default();
-            match record.payload() {
-                Some(payload) => {
-                    last.insert(key.to_vec(), (record.offset(), payload.to_vec()));
-                }
-                None => drop(last.remove(key)),
-            }
-        }
-    })
-    .map_err(|error| error.to_string())?;
-    let mut records = Vec::with_capacity(last.len());
-    for (key, (offset, payload)) in last {
-        match wire::ledger::decode(Partition(ledger.partition), &key, Some(&payload)) {
-            Ok(write) => records.extend(write.record.map(|record| (write.batch, record))),
-            Err(error) => return Ok(Err(format!("record at {ledger}, offset {offset}: {error}"))),
-        }
-    }
-    Ok(Ok(records))
 }

@@ -9,12 +9,16 @@ use crate::engine::{
     CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OutcomeWrite, Transaction,
 };
 use crate::model::{
-    DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Rejection, Source,
+    Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Rejection, Source,
+    Verdict,
 };
 use crate::shell::Topics;
 use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordView};
 use crate::wire;
 use crate::wire::headers::Header;
+
+/// What is left of a failure's message when an outcome is too large, in bytes.
+const MESSAGE_SHORT: usize = 256;
 
 /// Decodes one record. Never fails: what is no command is foreign.
 pub(super) fn command(
@@ -43,26 +47,38 @@ pub(super) fn command(
     CommandRead { offset, content }
 }
 
-/// Which of its dead letters stands at a place among the records of a transaction.
-pub(super) fn dead_letter_at(contents: &Transaction, index: usize) -> Option<usize> {
-    let place = index.checked_sub(contents.outcomes.len())?;
-    (place < contents.dead_letters.len()).then_some(place)
+/// Whether there is a shorter form of a record in a transaction: of every one but the ledger's.
+pub(super) fn can_be_shortened(contents: &Transaction, index: usize) -> bool {
+    index < contents.outcomes.len() + contents.dead_letters.len()
 }
 
-/// Encodes a transaction: outcomes, then dead letters, those `stripped` without their bytes, then
-/// the ledger.
+/// The topic of a record in a transaction.
+pub(super) fn topic_of(topics: &Topics, contents: &Transaction, index: usize) -> Arc<str> {
+    let (outcomes, dead_letters) = (contents.outcomes.len(), contents.dead_letters.len());
+    Arc::clone(match index {
+        _ if index < outcomes => &topics.outcomes,
+        _ if index < outcomes + dead_letters => &topics.dead_letters,
+        _ => &topics.ledger,
+    })
+}
+
+/// Encodes a transaction: outcomes, then dead letters, then the ledger; those at the places in
+/// `shortened` in their shorter form.
 pub(super) fn transaction(
     topics: &Topics,
     contents: &Transaction,
-    stripped: &BTreeSet<usize>,
+    shortened: &BTreeSet<usize>,
     group: Option<Arc<GroupMetadata>>,
 ) -> kafka::Transaction {
     let Transaction { ledger, outcomes, dead_letters, offsets, .. } = contents;
     let mut records = Vec::with_capacity(ledger.len() + outcomes.len() + dead_letters.len());
-    records.extend(outcomes.iter().map(|write| outcome(topics, write)));
-    records.extend(dead_letters.iter().enumerate().map(|(place, write)| {
+    records.extend(outcomes.iter().enumerate().map(|(place, write)| {
+        let is_short = shortened.contains(&place);
+        outcome(topics, write, is_short)
+    }));
+    records.extend(dead_letters.iter().zip(outcomes.len()..).map(|(write, place)| {
         let mut record = dead_letter(topics, write);
-        record.payload.take_if(|_| stripped.contains(&place));
+        record.payload.take_if(|_| shortened.contains(&place));
         record
     }));
     records.extend(ledger.iter().map(|write| ledger_record(topics, write)));
@@ -73,15 +89,34 @@ pub(super) fn transaction(
     kafka::Transaction { records, offsets, group }
 }
 
-fn outcome(topics: &Topics, write: &OutcomeWrite) -> OutRecord {
-    outcome_record(topics, &write.command.unpack(), &write.verdict)
+/// What the API said is the only part of an outcome that has no bound of its own.
+fn outcome(topics: &Topics, write: &OutcomeWrite, is_short: bool) -> OutRecord {
+    let command = write.command.unpack();
+    let Some(failure) = write.verdict.failure.as_ref().filter(|_| is_short) else {
+        return outcome_record(topics, &command, &write.verdict);
+    };
+    let mut failure = (**failure).clone();
+    failure.message = shorten(&failure.message);
+    let failure = Some(failure.into());
+    outcome_record(topics, &command, &Verdict { failure, ..write.verdict.clone() })
+}
+
+fn shorten(message: &str) -> String {
+    if message.len() <= MESSAGE_SHORT {
+        return message.to_owned();
+    }
+    let mut end = MESSAGE_SHORT;
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} … (shortened, {} bytes in all)", &message[..end], message.len())
 }
 
 /// The record of one outcome; intake publishes some too.
 pub(in crate::shell) fn outcome_record(
     topics: &Topics,
-    command: &crate::model::Command,
-    verdict: &crate::model::Verdict,
+    command: &Command,
+    verdict: &Verdict,
 ) -> OutRecord {
     let key = wire::outcome::key(command);
     let headers = wire::headers::outcome(command, verdict, &key).into_iter().map(header).collect();
@@ -127,4 +162,18 @@ fn ledger_record(topics: &Topics, write: &LedgerWrite) -> OutRecord {
 
 pub(in crate::shell) fn header((name, value): Header<'_>) -> (Arc<str>, Vec<u8>) {
     (name.into(), value.into_owned().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_shortened_between_characters_and_says_so() {
+        assert_eq!(shorten("said"), "said");
+        let long = format!("{}é{}", "x".repeat(MESSAGE_SHORT - 1), "y".repeat(1 << 20));
+        let short = shorten(&long);
+        assert!(short.starts_with(&"x".repeat(MESSAGE_SHORT - 1)) && !short.contains('é'));
+        assert!(short.len() < 400 && short.contains("1048833 bytes in all"), "{short}");
+    }
 }

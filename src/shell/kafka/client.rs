@@ -172,9 +172,12 @@ const FORCED: [(&str, &str); 33] = [
     ("group.remote.assignor", OWNERSHIP),
     ("allow.auto.create.topics", "a topic is made by `topics create`, with the right settings"),
     ("consume.callback.max.messages", "the worker does not use callbacks"),
-    ("statistics.interval.ms", "the worker has metrics of its own"),
+    ("statistics.interval.ms", "the worker sees by them whether the group has taken it in"),
     ("log.queue", "librdkafka's log goes into the worker's"),
 ];
+
+/// How often a member of a group tells its state; see `membership`.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// A batch of records on the wire stays below this, unless a single record is larger. Topics are
 /// checked for accepting it, so that only a record on its own can be refused for its size.
@@ -192,6 +195,8 @@ pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientCon
     config.set("bootstrap.servers", &options.bootstrap_servers);
     config.set("client.id", &options.client_id);
     config.set_log_level(log_level());
+    // A broker that is back should be found soon; the client's own limit is 10 s.
+    default(&mut config, "reconnect.backoff.max.ms", &2_000);
     match role {
         Role::Member { report_ends } => {
             consumer(options, &mut config);
@@ -230,6 +235,7 @@ fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
 
 fn member(options: &KafkaOptions, config: &mut ClientConfig) {
     config.set("max.poll.interval.ms", millis(options.max_poll_interval));
+    config.set("statistics.interval.ms", millis(TOLD_EVERY));
     if let Some(id) = &options.group_instance_id {
         config.set("group.instance.id", id);
     }
@@ -321,10 +327,6 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
     // The end of a partition is asked for and no error.
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-        return;
-    }
-    // The end of a partition comes as an error, and is none.
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
         return;
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::TopicPartition;
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
-use super::consumer_thread::Member;
+use super::consumer_thread::{Limits, Member};
+use super::membership;
 use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext};
 use super::record::RecordBatch;
 
@@ -128,13 +129,14 @@ impl Consumer {
             _ => None,
         };
         let client = config(kafka, Role::Member { report_ends: single.is_some() })?
-            .create_with_context(RebalanceContext::default())
+            .create_with_context(RebalanceContext::new(kafka.group_protocol))
             .map_err(|error| refused(CLIENT, &error))?;
         let (commands, inbox) = mpsc::channel();
         // A heartbeat may have been the last thing that the group heard.
         let silence_max = kafka.session_timeout.min(kafka.max_poll_interval) * 4 / 5;
+        let limits = Limits { silence_max, outside_max: membership::limit(kafka) };
         let (sink, own) = (Box::new(sink), commands.clone());
-        let member = Member::new(client, options, silence_max, single, own, sink);
+        let member = Member::new(client, options, limits, single, own, sink);
         member.subscribe(topics).map_err(|error| refused(CLIENT, &error))?;
         let thread = thread::Builder::new()
             .name("kafka-consumer".into())

@@ -36,6 +36,15 @@ enum Phase {
     Held,
 }
 
+/// After which times a member cannot go on.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// How long the group keeps a member that it does not hear of, less a margin.
+    pub(super) silence_max: Duration,
+    /// How long the group may take to take a member in.
+    pub(super) outside_max: Duration,
+}
+
 /// A member of the group, on its thread.
 pub(super) struct Member {
     client: Client,
@@ -49,8 +58,7 @@ pub(super) struct Member {
     queries: Vec<Query>,
     starts: Vec<Start>,
     epoch: u64,
-    /// How long the group keeps a member that it does not hear of, less a margin.
-    silence_max: Duration,
+    limits: Limits,
     /// When librdkafka was last asked for events.
     polled: Instant,
     /// When there was last no notice to be answered, as far as librdkafka had been asked.
@@ -61,7 +69,7 @@ impl Member {
     pub(super) fn new(
         client: Client,
         options: ConsumerOptions,
-        silence_max: Duration,
+        limits: Limits,
         single: Option<Arc<str>>,
         commands: Sender<Command>,
         sink: Box<dyn Fn(ConsumerEvent) + Send>,
@@ -77,7 +85,7 @@ impl Member {
             queries: Vec::new(),
             starts: Vec::new(),
             epoch: 0,
-            silence_max,
+            limits,
             polled: Instant::now(),
             settled: Instant::now(),
         }
@@ -88,7 +96,7 @@ impl Member {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
-        loop {
+        let reason = loop {
             loop {
                 match inbox.try_recv() {
                     Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
@@ -100,10 +108,18 @@ impl Member {
             self.begin_starts();
             self.read();
             if !self.serve_notices() {
-                break;
+                let waited = self.settled.elapsed();
+                break format!(
+                    "a rebalance was not answered for {waited:?}, so the group may have given \
+                     everything to others: make a new consumer"
+                );
             }
-        }
-        self.lose_everything();
+            let outside = self.client.context().outside_for(self.limits.outside_max);
+            if let Some(reason) = outside {
+                break reason;
+            }
+        };
+        self.lose_everything(reason);
         // What is dropped or released from here on is given up with the client.
         while !matches!(inbox.recv(), Ok(Command::Stop) | Err(_)) {}
     }
@@ -112,7 +128,7 @@ impl Member {
     fn serve_notices(&mut self) -> bool {
         while let Some(notice) = self.client.context().next_notice() {
             let lost = matches!(notice, Notice::Revoke { lost: true, .. });
-            if !lost && self.settled.elapsed() > self.silence_max {
+            if !lost && self.settled.elapsed() > self.limits.silence_max {
                 return false;
             }
             self.on_notice(notice);
@@ -121,10 +137,10 @@ impl Member {
             self.settled = self.polled;
             return true;
         }
-        self.settled.elapsed() <= self.silence_max
+        self.settled.elapsed() <= self.limits.silence_max
     }
 
-    fn lose_everything(&mut self) {
+    fn lose_everything(&mut self, text: String) {
         let mut owned = Vec::new();
         for (topic, phases) in std::mem::take(&mut self.phases) {
             owned.extend(
@@ -134,11 +150,6 @@ impl Member {
             );
         }
         (self.sink)(ConsumerEvent::Lost(LostPartitions::new(owned, self.commands.clone())));
-        let waited = self.settled.elapsed();
-        let text = format!(
-            "a rebalance was not answered for {waited:?}, so the group may have given everything \
-             to others: make a new consumer"
-        );
         (self.sink)(ConsumerEvent::Error { fatal: true, text });
     }
 

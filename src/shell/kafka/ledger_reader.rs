@@ -50,7 +50,9 @@ pub enum LedgerError {
     /// Some producer leaves a transaction open.
     #[error(
         "the ledger {partition} could not be read: a transaction has kept it open at offset \
-         {stable}, below its end {end}, for {waited:?}; look for a worker that hangs"
+         {stable}, below its end {end}, for {waited:?}; look for a worker that hangs, or for the \
+         transaction itself with `kafka-transactions.sh find-hanging --topic {topic} --partition \
+         {number}`, and end it with `abort`", topic = .partition.topic, number = .partition.partition
     )]
     OpenTransaction {
         /// Which partition.

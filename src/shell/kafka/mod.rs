@@ -16,7 +16,9 @@ pub mod record;
 pub mod topic_check;
 pub mod topics;
 
+mod closing;
 mod consumer_thread;
+mod membership;
 mod offsets;
 mod producer_thread;
 mod transaction;
@@ -29,8 +31,11 @@ pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
 pub use topics::{
-    TopicError, TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_counts,
+    TopicError, TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_count,
+    partition_counts,
 };
+
+pub(in crate::shell) use topics::message_bytes_min;
 
 use std::fmt;
 use std::sync::Arc;

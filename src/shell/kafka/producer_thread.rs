@@ -1,6 +1,7 @@
 //! The producer's thread: one transaction after the other, and a new producer when one breaks.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
+use super::closing::{close, partitions};
 use super::producer::{Command, CommitError, Transaction};
 use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
 
@@ -17,6 +19,8 @@ use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
 const IDLE_WAIT: Duration = Duration::from_millis(250);
 /// How often a new producer is tried for before that is reported.
 const INIT_ATTEMPTS: u32 = 3;
+/// How long a broken producer may take to close before its successor is made.
+const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// Since when a command has been under way.
 #[derive(Clone, Default)]
@@ -100,20 +104,21 @@ impl Writer {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        match failure {
-            Failure::Abort(error) => {
-                if let Err(reason) = abort(client, timeout) {
-                    tracing::warn!(%reason, "a transaction could not be aborted in order");
-                    self.renew()?;
-                }
-                Err(error)
-            }
-            Failure::Broken(error) => {
-                tracing::warn!(%error, "the Kafka producer is replaced");
-                self.renew()?;
-                Err(error)
-            }
+        let (error, reason) = match failure {
+            Failure::Abort(error) => match abort(client, timeout) {
+                Ok(()) => return Err(error),
+                Err(reason) => (error, reason),
+            },
+            Failure::Broken(error) => (error, "it is of no more use".into()),
+        };
+        tracing::warn!(%error, reason, "the Kafka producer is replaced");
+        let partitions = partitions(client, transaction);
+        self.renew()?;
+        // One whose commit was asked for may have been committed, and a fenced one is another's.
+        if matches!(error, CommitError::Aborted { .. }) {
+            self.close(&partitions);
         }
+        Err(error)
     }
 
     fn renew(&mut self) -> Result<(), CommitError> {
@@ -121,15 +126,31 @@ impl Writer {
         self.client().map(drop)
     }
 
-    /// Closing a broken producer may take long, or hang; its id is fenced in any case.
+    fn close(&mut self, partitions: &BTreeSet<(Arc<str>, i32)>) {
+        let Some(client) = &self.client else { return };
+        if let Err(error) = close(client, partitions, self.commit_timeout) {
+            tracing::warn!(
+                %error,
+                "the partitions of an aborted transaction could not be closed once more; if one \
+                 stays behind an open transaction, `kafka-transactions.sh find-hanging` finds it"
+            );
+            self.discard();
+        }
+    }
+
+    /// Purges a broken producer and closes its connections, so that what it has not sent yet is
+    /// never sent. That may take long, or hang: then its id is fenced by its successor all the
+    /// same.
     fn discard(&mut self) {
-        if let Some(client) = self.client.take() {
-            let dropped = thread::Builder::new()
-                .name("kafka-producer-end".into())
-                .spawn(move || drop(client));
-            if let Err(error) = dropped {
-                tracing::warn!(%error, "no thread to close a Kafka producer on");
-            }
+        let Some(client) = self.client.take() else { return };
+        let (done, closed) = mpsc::channel();
+        let dropped = thread::Builder::new().name("kafka-producer-end".into()).spawn(move || {
+            drop(client);
+            let _ = done.send(());
+        });
+        match dropped {
+            Ok(_) => drop(closed.recv_timeout(CLOSE_WAIT)),
+            Err(error) => tracing::warn!(%error, "no thread to close a Kafka producer on"),
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -20,8 +21,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::TopicPartition;
-use super::client::{log_error, log_line};
+use super::client::{GroupProtocol, log_error, log_line};
 use super::consumer::Command;
+use super::membership::Membership;
 
 /// Membership of the group in one ownership epoch. A transaction whose contents were decided in
 /// an epoch must carry the membership of that very epoch; a later one would let it pass although
@@ -85,14 +87,28 @@ pub(super) enum Notice {
 }
 
 /// librdkafka's callbacks: they only leave notices.
-#[derive(Default)]
 pub(super) struct RebalanceContext {
+    membership: Mutex<Membership>,
     notices: Mutex<VecDeque<Notice>>,
     /// While the consumer closes there is nobody left who would release anything.
     closing: AtomicBool,
 }
 
 impl RebalanceContext {
+    pub(super) fn new(protocol: GroupProtocol) -> Self {
+        Self {
+            membership: Mutex::new(Membership::new(protocol, Instant::now())),
+            notices: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Why the member has to be made anew, if it has been outside of the group for too long.
+    pub(super) fn outside_for(&self, limit: Duration) -> Option<String> {
+        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        membership.complaint(Instant::now(), limit)
+    }
+
     pub(super) fn next_notice(&self) -> Option<Notice> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -109,6 +125,11 @@ impl ClientContext for RebalanceContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        membership.note(statistics, Instant::now());
     }
 }
 

@@ -158,11 +158,24 @@ pub async fn check_topics(
 /// Every topic with its number of partitions. Blocks. Needs no admin request, so that it also
 /// works where there are none, as on librdkafka's mock cluster.
 pub fn partition_counts(options: &KafkaOptions) -> Result<BTreeMap<String, i32>, TopicError> {
+    counted(options, None)
+}
+
+/// The number of partitions of one topic; 0 if it is not there. Blocks.
+pub fn partition_count(options: &KafkaOptions, topic: &str) -> Result<u32, TopicError> {
+    let counts = counted(options, Some(topic))?;
+    Ok(counts.get(topic).map_or(0, |count| count.unsigned_abs()))
+}
+
+fn counted(
+    options: &KafkaOptions,
+    topic: Option<&str>,
+) -> Result<BTreeMap<String, i32>, TopicError> {
     let client: BaseConsumer<LogContext> = config(options, Role::Watermarks)?
         .create_with_context(LogContext)
         .map_err(|error| refused("metadata", &error))?;
     let metadata = client
-        .fetch_metadata(None, options.request_timeout)
+        .fetch_metadata(topic, options.request_timeout)
         .map_err(|error| ask(options, "its topics", &error))?;
     let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(topics
@@ -229,7 +242,7 @@ fn wanted<'a>(options: &KafkaOptions, plan: &'a TopicPlan) -> Vec<Wanted<'a>> {
 }
 
 /// What a topic must accept: the largest record or the largest batch, with what Kafka adds.
-pub(super) fn message_bytes_min(options: &KafkaOptions) -> i64 {
+pub(in crate::shell) fn message_bytes_min(options: &KafkaOptions) -> i64 {
     i64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512
 }
 

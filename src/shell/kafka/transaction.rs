@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{log_error, log_line};
@@ -15,7 +15,7 @@ use super::producer::{CommitError, OutRecord, Transaction};
 
 pub(super) type Client = BaseProducer<DeliveryContext>;
 
-/// How long aborting waits for records that are on their way before it purges them.
+/// How long aborting waits for records that are on their way.
 const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(100);
 
 /// What has to happen after a failure, before it is reported.
@@ -26,15 +26,27 @@ pub(super) enum Failure {
     Broken(CommitError),
 }
 
-/// Collects the records that were not delivered.
+/// Collects what became of the records of the present transaction, by their places in it.
 #[derive(Default)]
 pub(super) struct DeliveryContext {
     failures: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+    /// To which partitions the others went.
+    delivered: Mutex<Vec<(usize, i32)>>,
 }
 
 impl DeliveryContext {
-    fn has_failures(&self) -> bool {
+    pub(super) fn has_failures(&self) -> bool {
         !self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn delivered(&self) -> Vec<(usize, i32)> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets about an earlier transaction.
+    pub(super) fn clear(&self) {
+        self.take();
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
@@ -56,10 +68,16 @@ impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            failures.push((index, code));
+        match result {
+            Ok(message) => {
+                let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+                delivered.push((index, message.partition()));
+            }
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.push((index, code));
+            }
         }
     }
 }
@@ -71,7 +89,7 @@ pub(super) fn attempt(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout;
-    client.context().take();
+    client.context().clear();
     client.begin_transaction().map_err(|error| before_commit(&error))?;
     for (index, record) in transaction.records.iter().enumerate() {
         send(client, index, record, deadline)?;
@@ -84,14 +102,15 @@ pub(super) fn attempt(
     commit(client, deadline)
 }
 
-/// Aborts the transaction of a failed attempt.
-pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), KafkaError> {
+/// Aborts the transaction of a failed attempt. Not possible while records are on their way: to
+/// purge them takes them out of the client and not out of the network, so that one could be
+/// written behind the abort's marker; and the purge, which ends at some time later, has been seen
+/// to take records of the next transaction along. Such a producer has to be given up.
+pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), String> {
     let deadline = Instant::now() + timeout;
-    // Nobody polls while librdkafka aborts, so nothing may be left that it would wait for.
     drain(client, Instant::now() + DRAIN_BEFORE_ABORT, false);
     if client.in_flight_count() > 0 {
-        client.purge(PurgeConfig::default().queue().inflight());
-        drain(client, deadline, false);
+        return Err("records are still on their way".into());
     }
     loop {
         match client.abort_transaction(left(deadline)) {
@@ -101,7 +120,7 @@ pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), KafkaError
             {
                 client.poll(Duration::from_millis(10));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.to_string()),
         }
     }
 }
@@ -161,7 +180,7 @@ fn size(record: &OutRecord) -> usize {
 
 /// Serves delivery reports until none is outstanding. `poll` runs for its whole time whatever
 /// comes in, so it is given none as long as something does.
-fn drain(client: &Client, deadline: Instant, until_failure: bool) {
+pub(super) fn drain(client: &Client, deadline: Instant, until_failure: bool) {
     let mut outstanding = client.in_flight_count();
     while outstanding > 0 && Instant::now() < deadline {
         if until_failure && client.context().has_failures() {
@@ -194,18 +213,19 @@ fn delivered(client: &Client, transaction: &Transaction) -> Result<(), Failure> 
     }
     if client.in_flight_count() > 0 {
         let reason = "its records were not delivered in time".into();
-        return Err(Failure::Abort(CommitError::Aborted { reason, retriable: true }));
+        return Err(Failure::Broken(CommitError::Aborted { reason, retriable: true }));
     }
     Ok(())
 }
 
-/// A record that was not taken, or not delivered. Nothing has asked for a commit yet.
+/// A record that was not taken, or not delivered. Nothing has asked for a commit yet. The record
+/// may have been written all the same, or may be yet.
 fn undelivered(client: &Client, code: RDKafkaErrorCode, topic: &str) -> Failure {
     if let Some((fatal, text)) = client.client().fatal_error() {
         return broken_before_commit(fatal, text);
     }
     let reason = format!("a record for the topic {topic} was not delivered: {code}");
-    Failure::Abort(CommitError::Aborted { reason, retriable: true })
+    Failure::Broken(CommitError::Aborted { reason, retriable: true })
 }
 
 fn send_offsets(

@@ -1,0 +1,89 @@
+//! Reading the ledger partition of a lane, and reading it again when that fails.
+//!
+//! A partition that cannot be read keeps its lane waiting and harms no other one (I9): it is read
+//! again after a while, for as long as the lane is owned.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{BatchId, Epoch, LedgerRecord, Partition};
+use crate::shell::kafka::{KafkaOptions, TopicPartition, read_partition};
+use crate::wire;
+
+/// How long one wait of a ledger's replay may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts to read one partition, at first and at most.
+const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The last record of every batch in a ledger partition; an error is a record that cannot be
+/// understood, which stops the lane.
+pub(super) type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
+
+/// The lanes whose ledger could not be read, and how often.
+#[derive(Debug, Default)]
+pub(super) struct Unread(BTreeMap<Partition, (Epoch, u32)>);
+
+impl Unread {
+    /// Notes a failure; tells how often the partition has failed in this epoch, and how long to
+    /// wait before it is read again.
+    pub(super) fn failed(&mut self, partition: Partition, epoch: Epoch) -> (u32, Duration) {
+        let entry = self.0.entry(partition).or_insert((epoch, 0));
+        if entry.0 != epoch {
+            *entry = (epoch, 0);
+        }
+        entry.1 += 1;
+        let doubled = RETRY_WAIT.0.saturating_mul(1 << (entry.1 - 1).min(16));
+        (entry.1, doubled.min(RETRY_WAIT.1))
+    }
+
+    /// The partition was read, or is not owned any more; tells how often it had failed.
+    pub(super) fn settled(&mut self, partition: Partition) -> Option<u32> {
+        self.0.remove(&partition).map(|(_, failures)| failures)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Reads a ledger partition as a whole. Blocks.
+pub(super) fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
+    let mut last: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
+    read_partition(kafka, ledger, PATIENCE, |records| {
+        for record in records.iter() {
+            let key = record.key().unwrap_or_default();
+            match record.payload() {
+                Some(payload) => {
+                    last.insert(key.to_vec(), (record.offset(), payload.to_vec()));
+                }
+                None => drop(last.remove(key)),
+            }
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    let mut records = Vec::with_capacity(last.len());
+    for (key, (offset, payload)) in last {
+        match wire::ledger::decode(Partition(ledger.partition), &key, Some(&payload)) {
+            Ok(write) => records.extend(write.record.map(|record| (write.batch, record))),
+            Err(error) => return Ok(Err(format!("record at {ledger}, offset {offset}: {error}"))),
+        }
+    }
+    Ok(Ok(records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_waits_longer_after_every_failure_and_anew_in_a_new_epoch() {
+        let (lane, other) = (Partition(1), Partition(2));
+        let mut unread = Unread::default();
+        let waits: Vec<u64> = (0..8).map(|_| unread.failed(lane, Epoch(1)).1.as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(unread.failed(other, Epoch(2)), (1, RETRY_WAIT.0));
+        assert_eq!(unread.len(), 2);
+        assert_eq!(unread.failed(lane, Epoch(3)), (1, RETRY_WAIT.0));
+        assert_eq!((unread.settled(lane), unread.settled(lane)), (Some(1), None));
+    }
+}
