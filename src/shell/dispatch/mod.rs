@@ -4,6 +4,8 @@
 //! fate of a transaction unknown, a client broken) ends the session; the next one recovers every
 //! lane from the ledger, which is always right and never a retry.
 
+mod gauges;
+mod heads;
 mod ledger;
 mod session;
 mod translate;

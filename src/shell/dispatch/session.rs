@@ -14,8 +14,9 @@ use crate::shell::kafka::{
     StartAt, TopicPartition, TransactionalProducer,
 };
 
+use super::heads::Heads;
 use super::ledger::{Unread, replay};
-use super::{Dispatch, translate};
+use super::{Dispatch, gauges, translate};
 
 /// How a session ended.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ pub(super) struct Session {
     epochs: BTreeMap<i32, Epoch>,
     epoch_next: u64,
     unread: Unread,
+    heads: Heads,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
     ended: Option<Ended>,
@@ -110,6 +112,7 @@ impl Session {
             epochs: BTreeMap::new(),
             epoch_next: 0,
             unread: Unread::default(),
+            heads: Heads::default(),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
             ended: None,
@@ -140,7 +143,8 @@ impl Session {
                 }
                 _ = gauges.tick() => {
                     self.producer.end_process_if_hung();
-                    self.show();
+                    self.heads.tell(&self.worker, self.dispatch.clock.now());
+                    gauges::set(&self.dispatch.stats, &self.worker.report(), self.unread.len());
                 }
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
@@ -432,18 +436,6 @@ impl Session {
 
     fn all(&self, lanes: &[Partition]) -> Vec<TopicPartition> {
         lanes.iter().map(|partition| self.commands(*partition)).collect()
-    }
-
-    fn show(&self) {
-        let report = self.worker.report();
-        let stats = &self.dispatch.stats;
-        stats.in_memory.set(report.commands as u64);
-        stats.lanes_unread.set(self.unread.len() as u64);
-        let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
-        stats.quota_tokens.set(tokens as u64);
-        stats
-            .lanes_live
-            .set(report.lanes.iter().filter(|lane| lane.phase == "live").count() as u64);
     }
 }
 
