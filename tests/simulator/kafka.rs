@@ -91,12 +91,16 @@ pub(crate) struct Txn {
     pub(crate) began: u64,
     pub(crate) fate: Fate,
     pub(crate) unmarked: BTreeSet<Mark>,
+    /// The offsets of its ledger records, in their order.
+    pub(crate) written: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Producer {
     pub(crate) epoch: u32,
     pub(crate) ongoing: Option<usize>,
+    /// Its last transaction, open or not.
+    pub(crate) last: Option<usize>,
 }
 
 /// A member's name and the generation that it knows.

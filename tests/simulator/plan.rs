@@ -236,7 +236,11 @@ fn rates(rng: &mut ChaCha8Rng) -> [u32; Fault::ALL.len()] {
             _ => 3_000,
         };
         let wanted = if fault == Fault::WildClock { density / 5.0 } else { density };
-        let (hit, rate) = (rng.random_bool(wanted), log_uniform(rng, 20, max));
+        let (hit, mut rate) = (rng.random_bool(wanted), log_uniform(rng, 20, max));
+        if fault == Fault::LateEndTxn {
+            // Of requests that are lost, a part that matters.
+            rate = 1_000 + 3 * rate;
+        }
         if hit {
             rates[fault as usize] = rate as u32;
         }

@@ -604,6 +604,7 @@ impl World {
                 } else {
                     self.slots[slot].is_cut_off = true;
                 }
+                self.step_clock(slot);
                 let incarnation = self.slots[slot].incarnation;
                 if let Some(member) = member {
                     self.silence(member);
@@ -625,13 +626,24 @@ impl World {
                     self.feed(slot, Input::DrainRequested);
                 }
             }
-            Fault::WallJump => {
-                let error = self.draw_wall_error();
-                self.note(|| format!("w{slot} wall clock is off by {:.3} s", error as f64 / 1e9));
-                self.slots[slot].wall_error = error;
-            }
+            Fault::WallJump => self.set_clock(slot),
             _ => {}
         }
+    }
+
+    /// A machine that stands still has its clock set now and then.
+    pub(crate) fn step_clock(&mut self, slot: usize) {
+        let may_jump = self.plan.rate(Fault::WallJump) > 0 && !self.is_calm;
+        if self.rng.random_bool(0.5) && may_jump {
+            self.count(Fault::WallJump);
+            self.set_clock(slot);
+        }
+    }
+
+    fn set_clock(&mut self, slot: usize) {
+        let error = self.draw_wall_error();
+        self.note(|| format!("w{slot} wall clock is off by {:.3} s", error as f64 / 1e9));
+        self.slots[slot].wall_error = error;
     }
 
     /// A worker is heard again: if its member was given up meanwhile, it learns of that.

@@ -73,6 +73,7 @@ impl World {
                 if self.hits(Fault::TransactionStalls) {
                     let longest = 2 * self.plan.transaction_timeout.as_millis() as u64;
                     wait += millis(log_uniform(&mut self.rng, 100, longest));
+                    self.step_clock(slot);
                 }
                 self.after(wait, Event::Broker(Request::Offsets { from, transaction, meta }));
             }
@@ -183,7 +184,7 @@ impl World {
 
     /// Whether the producer's last transaction is decided, but not marked everywhere.
     fn is_completing(&self, producer: usize) -> bool {
-        let last = self.kafka.transactions.iter().rfind(|txn| txn.producer == producer);
+        let last = self.kafka.producers[producer].last.map(|last| &self.kafka.transactions[last]);
         last.is_some_and(|txn| txn.fate != Fate::Open && !txn.unmarked.is_empty())
     }
 
@@ -226,6 +227,7 @@ impl World {
         }
         let transaction = self.kafka.transactions.len();
         let mut unmarked = BTreeSet::new();
+        let mut written = Vec::with_capacity(contents.ledger.len());
         for write in &contents.ledger {
             // What is not sound would stop a lane for good.
             let record = write
@@ -236,13 +238,15 @@ impl World {
             let (offset, batch) = (lane.ledger_end, write.batch);
             lane.ledger_end += 1;
             lane.ledger.push(LedgerEntry { offset, transaction, batch, record });
+            written.push(offset);
             unmarked.insert(Mark::Ledger(write.partition.0));
         }
         let writer = (from.slot, from.session);
         let (producer, fate) = (from.producer, Fate::Open);
-        let txn = Txn { producer, contents, writer, began, fate, unmarked };
+        let txn = Txn { producer, contents, writer, began, fate, unmarked, written };
         self.kafka.transactions.push(txn);
-        self.kafka.producers[from.producer].ongoing = Some(transaction);
+        let producer = &mut self.kafka.producers[from.producer];
+        (producer.ongoing, producer.last) = (Some(transaction), Some(transaction));
         // The broker looks for expired transactions only now and then.
         let scan = self.rng.random_range(0..10_000_000_000);
         let timeout = nanos(self.plan.transaction_timeout) + scan;
@@ -292,8 +296,8 @@ impl World {
         }
         let Some(transaction) = producer.ongoing else {
             // Said again: the answer is that of the first time.
-            let last = self.kafka.transactions.iter().rfind(|txn| txn.producer == from.producer);
-            let is_done = commit && last.is_some_and(|txn| txn.fate == Fate::Committed);
+            let last = producer.last.map(|last| self.kafka.transactions[last].fate);
+            let is_done = commit && last == Some(Fate::Committed);
             return if is_done { Step::Committed } else { Step::Fenced };
         };
         self.settle(transaction, commit);

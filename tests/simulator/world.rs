@@ -171,6 +171,8 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) writes: Vec<Write>,
     pub(crate) intakes: u64,
+    /// Lane and offset of each command, by its number.
+    pub(crate) places: Vec<Option<(i32, i64)>>,
     /// Faults have stopped.
     pub(crate) is_calm: bool,
     pub(crate) trace: u64,
@@ -224,6 +226,7 @@ impl World {
             checks: Checks::default(),
             writes,
             intakes: 0,
+            places: Vec::new(),
             is_calm: false,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
@@ -333,7 +336,7 @@ impl World {
             return true;
         }
         // Looking is dear, and a little later is as good.
-        if self.steps.is_multiple_of(64) || self.queue.len() < 16 {
+        if self.steps.is_multiple_of(64) || self.queue.len() < 6 {
             if self.unsettled().is_some() {
                 self.settled_since = None;
             } else {
@@ -426,6 +429,11 @@ impl World {
             let lane = self.kafka.lane(partition);
             let offset = lane.commands_end;
             lane.commands_end += 1;
+            if let Item::Command(command) = &item {
+                let number = command.source.offset as usize;
+                self.places.resize(self.places.len().max(number + 1), None);
+                self.places[number] = Some((partition, offset));
+            }
             if fate == Fate::Committed {
                 lane.undecided.insert(offset);
             }

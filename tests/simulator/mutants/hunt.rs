@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zerotouch_worker::engine::mutant::{self, Mutant};
 
-use super::{ACTIVE, Slip};
+use super::{ACTIVE, HARM_MUST_SHOW, Slip};
 use crate::plan::Plan;
 use crate::runner::{be_quiet, number, say, simulate, threads};
 
@@ -47,12 +47,17 @@ impl Bug {
     /// Runs with the bug, and with nothing else wrong.
     fn during<T>(self, run: impl FnOnce() -> T) -> T {
         match self {
-            Self::Engine(mutant) => mutant::switch(Some(mutant)),
+            Self::Engine(mutant) => {
+                let is_of_contents = [Mutant::IntentWithoutOffsets, Mutant::OffsetOfOneLane];
+                HARM_MUST_SHOW.set(is_of_contents.contains(&mutant));
+                mutant::switch(Some(mutant));
+            }
             Self::Shell(slip) => ACTIVE.set(Some(slip)),
         }
         let given = run();
         mutant::switch(None);
         ACTIVE.set(None);
+        HARM_MUST_SHOW.set(false);
         given
     }
 }

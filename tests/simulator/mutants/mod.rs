@@ -41,9 +41,16 @@ slips! {
 
 thread_local! {
     static ACTIVE: Cell<Option<Slip>> = const { Cell::new(None) };
+    static HARM_MUST_SHOW: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether the shell slips in this way.
 pub(crate) fn slips(slip: Slip) -> bool {
     cfg!(feature = "mutants") && ACTIVE.get() == Some(slip)
+}
+
+/// Whether the check that would see the bug in the transaction itself is off, so that what it does
+/// has to be seen.
+pub(crate) fn harm_must_show() -> bool {
+    cfg!(feature = "mutants") && HARM_MUST_SHOW.get()
 }
