@@ -441,9 +441,10 @@ impl Session {
         stats.lanes_unread.set(self.unread.len() as u64);
         let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
         stats.quota_tokens.set(tokens as u64);
-        stats
-            .lanes_live
-            .set(report.lanes.iter().filter(|lane| lane.phase == "live").count() as u64);
+        let lanes = |phase: &str| report.lanes.iter().filter(|lane| lane.phase == phase).count();
+        stats.lanes_owned.set(report.lanes.len() as u64);
+        stats.lanes_live.set(lanes("live") as u64);
+        stats.lanes_stopped.set(lanes("stopped") as u64);
     }
 }
 
