@@ -59,6 +59,10 @@ pub struct Stats {
     pub in_memory: Count,
     /// Gauge: calls that the quota would grant at once, over all accounts.
     pub quota_tokens: Count,
+    /// Gauge: lanes of this worker, in whatever state.
+    pub lanes_owned: Count,
+    /// Gauge: lanes that are stopped since their ledger cannot be understood.
+    pub lanes_stopped: Count,
     /// Gauge: lanes that take commands.
     pub lanes_live: Count,
 }

@@ -9,6 +9,8 @@ pub(super) fn set(stats: &Stats, report: &Report, unread: usize) {
     stats.lanes_unread.set(unread as u64);
     let tokens: f64 = report.accounts.iter().map(|a| a.quota_tokens.max(0.0)).sum();
     stats.quota_tokens.set(tokens as u64);
-    let live = report.lanes.iter().filter(|lane| lane.phase == "live").count();
-    stats.lanes_live.set(live as u64);
+    let lanes = |phase: &str| report.lanes.iter().filter(|lane| lane.phase == phase).count();
+    stats.lanes_owned.set(report.lanes.len() as u64);
+    stats.lanes_live.set(lanes("live") as u64);
+    stats.lanes_stopped.set(lanes("stopped") as u64);
 }

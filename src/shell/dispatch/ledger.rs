@@ -10,14 +10,15 @@ use crate::model::{BatchId, Epoch, LedgerRecord, Partition};
 use crate::shell::kafka::{KafkaOptions, TopicPartition, read_partition};
 use crate::wire;
 
-/// How long one wait of a ledger's replay may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one wait of a ledger's replay may take, beyond the longest transaction: brokers look
+/// for those that are open for too long every 10 s.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts to read one partition, at first and at most.
 const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The last record of every batch in a ledger partition; an error is a record that cannot be
 /// understood, which stops the lane.
-pub(super) type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
+pub type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
 
 /// The lanes whose ledger could not be read, and how often.
 #[derive(Debug, Default)]
@@ -47,9 +48,12 @@ impl Unread {
 }
 
 /// Reads a ledger partition as a whole. Blocks.
-pub(super) fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
+///
+/// # Errors
+/// It cannot be read now; the text says what is in the way.
+pub fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
     let mut last: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
-    read_partition(kafka, ledger, PATIENCE, |records| {
+    read_partition(kafka, ledger, kafka.transaction_timeout + PATIENCE, |records| {
         for record in records.iter() {
             let key = record.key().unwrap_or_default();
             match record.payload() {

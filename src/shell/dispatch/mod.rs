@@ -20,6 +20,7 @@ use crate::shell::http::ResellerClient;
 use crate::shell::kafka::KafkaOptions;
 use crate::shell::{Clock, Stats, Topics};
 
+pub use ledger::{Replay, replay as replay_ledger};
 use session::{Ended, Session};
 pub(in crate::shell) use translate::{header, outcome_record};
 
@@ -57,7 +58,10 @@ pub async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) {
     loop {
         let began = dispatch.clock.mono();
         let ended = Session::run(Arc::clone(&dispatch), drain.clone()).await;
-        dispatch.stats.lanes_live.set(0);
+        let stats = &dispatch.stats;
+        for gauge in [&stats.lanes_owned, &stats.lanes_live, &stats.lanes_stopped] {
+            gauge.set(0);
+        }
         let reason = match ended {
             Ended::Drained => return,
             Ended::Broken(reason) => reason,
