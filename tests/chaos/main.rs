@@ -8,6 +8,8 @@
 
 #[path = "../support/kafka.rs"]
 mod kafka;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/python.rs"]
 mod python;
 
@@ -23,5 +25,11 @@ mod sandbox;
 mod world;
 
 mod judge;
-mod random;
+mod scene;
 mod workload;
+
+mod broker;
+mod crash_points;
+mod network;
+mod random;
+mod zombies;

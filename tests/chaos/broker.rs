@@ -1,0 +1,1 @@
+//! The broker is stopped, killed and restarted under load.
