@@ -34,8 +34,8 @@ fn a_slow_and_broken_network_delays_the_work_and_loses_none_of_it() {
     wait_for_news(&mut scene);
     scene.disturbances.note("proxy");
     proxy.set_mode(name, Mode::Refuse);
-    wait_for("the worker misses its broker", SOON, || {
-        worker.stderr().contains("librdkafka").then_some(())
+    wait_for("the worker has lost its partitions", SOON, || {
+        worker.stderr().contains("partitions were lost").then_some(())
     });
     let report = scene.settle();
     assert!(worker.ended().is_none(), "an outage of Kafka must not end the worker");
