@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::python;
 use crate::world::World;
 
+/// `operation.deadline` of every world here, as it is set where it matters.
+pub(crate) const DEADLINE_SECONDS: u64 = 15;
+
 /// What was done to the processes, and when, by the clock that everybody here shares.
 #[derive(Debug, Default)]
 pub(crate) struct Disturbances(Vec<Value>);
@@ -35,6 +38,7 @@ pub(crate) fn report(world: &World, disturbances: &Disturbances) -> Value {
             "dead_letters": world.topic("dead-letters"),
         },
         "disturbances": disturbances.0,
+        "deadline": DEADLINE_SECONDS,
     });
     let python = python::python_with("kafka-client", "clients/requirements.txt");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/checker.py");

@@ -30,6 +30,7 @@ mod workload;
 
 mod broker;
 mod crash_points;
+mod judged;
 mod network;
 mod random;
 mod zombies;

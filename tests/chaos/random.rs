@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::client::Record;
-use crate::judge::{self, Disturbances};
+use crate::judge::{self, DEADLINE_SECONDS, Disturbances};
 use crate::process::{Process, wait_for};
 use crate::workload::Workload;
 use crate::world::{Setup, World};
@@ -26,13 +26,12 @@ const BACKLOG: usize = 1_500;
 const STALL: Duration = Duration::from_secs(120);
 const READ_WAIT: Duration = Duration::from_millis(50);
 
-const SETTINGS: [(&str, &str); 16] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("batch.items_max", "25"),
     ("kafka.session_timeout", "\"3s\""),
     ("kafka.max_poll_interval", "\"10s\""),
     ("kafka.transaction_timeout", "\"3s\""),
     ("kafka.commit_timeout", "\"2s\""),
-    ("operation.deadline", "\"15s\""),
     ("operation.poll_delay_min", "\"100ms\""),
     ("operation.poll_delay_max", "\"400ms\""),
     ("retry.lease", "\"2s\""),
@@ -124,7 +123,8 @@ impl Run {
             accounts: Some(ACCOUNT),
             ..Setup::default()
         };
-        let world = World::new("chaos", setup);
+        let mut world = World::new("chaos", setup);
+        world.set("operation.deadline", &format!("\"{DEADLINE_SECONDS}s\""));
         let rule = |probability: f64, method: &str, fault: serde_json::Value| {
             world
                 .sandbox

@@ -187,11 +187,7 @@ class Check:
         log = self.sandbox("operations")
         if log["dropped"]:
             self.wrong("I3", f"the sandbox has forgotten {log['dropped']} operations")
-        never_ended = {o["name"] for o in log["entries"] if NEVER_ENDS & set(o["faults"])}
-        for key, outcome in self.outcomes:
-            # A lookup in place of a result may leave it open what a command did.
-            if outcome["status"] == "unresolved" and outcome.get("operation") not in never_ended:
-                self.wrong("I2", f"unresolved, and its operation ended: {key} {outcome}")
+        self.unresolved(log["entries"])
         writes = defaultdict(list)
         for operation in log["entries"]:
             begin, end = seconds(operation["acceptedAt"]), seconds(operation["endsAt"])
@@ -236,6 +232,24 @@ class Check:
         self.facts["api_writes_repeated_because"] = dict(reasons)
         self.facts["api_writes_of_no_command"] = stray
         self.facts["operations_overlapping"] = overlaps
+
+    def unresolved(self, operations):
+        """Such an outcome may only stand where the API, or an absence longer than the deadline of
+        an operation, kept the worker from a result."""
+        faults = {operation["name"]: set(operation["faults"]) for operation in operations}
+        excused = Counter()
+        for key, outcome in self.outcomes:
+            if outcome["status"] != "unresolved":
+                continue
+            times, its = outcome["times"], faults.get(outcome.get("operation"), set())
+            waited = seconds(times["completedAt"]) - seconds(times["submittedAt"])
+            if its & NEVER_ENDS:
+                excused["never_ended"] += 1
+            elif outcome["operation"] in faults and waited >= self.request["deadline"]:
+                excused["after_deadline"] += 1
+            else:
+                self.wrong("I2", f"unresolved, and its operation ended: {key} {outcome}")
+        self.facts["unresolved_because"] = dict(excused)
 
     def reason(self, write, next, lane):
         """Why a write was made again."""
