@@ -1,5 +1,6 @@
 //! The independent Kafka client: `tests/clients/kafka_client.py`, one process for each world.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -110,6 +111,22 @@ impl Client {
     pub(crate) fn rest(&mut self, topic: &str) -> Vec<Record> {
         let answer = self.ask(&json!({"op": "rest", "topic": topic}));
         answer["records"].as_array().unwrap().iter().map(from_json).collect()
+    }
+
+    /// How many committed records of the topic were seen so far, and by partition the offset behind
+    /// the last one; waits a moment for a new one. Cheaper than reading them.
+    pub(crate) fn count(&mut self, topic: &str, wait: Duration) -> (usize, BTreeMap<i32, i64>) {
+        let wait = wait.as_secs_f64();
+        let answer =
+            self.ask(&json!({"op": "count", "topic": topic, "wait": wait, "maximum": 5_000}));
+        let count = usize::try_from(answer["count"].as_u64().unwrap()).unwrap();
+        (count, serde_json::from_value(answer["next"].clone()).unwrap())
+    }
+
+    /// The topic's id, by which newer requests name it.
+    pub(crate) fn topic_id(&mut self, topic: &str) -> Vec<u8> {
+        let answer = self.ask(&json!({"op": "topic_id", "topic": topic}));
+        bytes_from_json(&json!({"hex": answer["id"]})).unwrap()
     }
 
     /// The committed offset of each partition, -1 for none.

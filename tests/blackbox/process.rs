@@ -23,9 +23,12 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// A command of the built binary that inherits no setting from whoever runs the tests.
+/// A command of the built binary that inherits no setting from whoever runs the tests. Another build
+/// of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zerotouch-worker"));
+    let named = std::env::var_os("ZEROTOUCH_WORKER_BIN");
+    let mut command =
+        Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_zerotouch-worker").into()));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("ZEROTOUCH_") || text == "RUST_LOG" {

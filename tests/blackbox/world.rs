@@ -75,6 +75,14 @@ pub(crate) struct Written {
     pub(crate) event: Value,
 }
 
+/// How far the worker has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) is_quiet: bool,
+    pub(crate) commands: usize,
+    pub(crate) outcomes: usize,
+}
+
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) sandbox: Sandbox,
@@ -82,6 +90,8 @@ pub(crate) struct World {
     pub(crate) commands: Vec<Record>,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) dead_letters: Vec<Record>,
+    /// What the client of the tests calls `bootstrap.servers`.
+    pub(crate) servers: String,
     name: String,
     settings: BTreeMap<String, String>,
     accounts: String,
@@ -111,6 +121,7 @@ impl World {
         let sandbox = Sandbox::start(directory.path(), setup.sandbox);
         let mut world = Self {
             client: Client::start(&servers),
+            servers: servers.clone(),
             sandbox,
             written: Vec::new(),
             commands: Vec::new(),
@@ -259,6 +270,23 @@ impl World {
             seen = self.read_outcomes();
             (seen >= count).then_some(())
         });
+    }
+
+    /// Whether the positions of both groups have reached the end of what there is, and how many
+    /// commands and outcomes there are; without reading them.
+    pub(crate) fn progress(&mut self) -> Progress {
+        let (commands, outcomes) = (self.topic("commands"), self.topic("outcomes"));
+        let orders = self.topic("orders");
+        let (intake, dispatch) = (self.group("intake"), self.group("dispatch"));
+        let taken_in = reached(
+            &self.client.committed(&orders, &intake),
+            &ends(self.written.iter().map(|written| written.place)),
+        );
+        let (commands_seen, next) = self.client.count(&commands, READ_WAIT);
+        let decided = reached(&self.client.committed(&commands, &dispatch), &next);
+        let (outcomes_seen, _) = self.client.count(&outcomes, READ_WAIT);
+        let is_quiet = taken_in.is_some() && decided.is_some();
+        Progress { is_quiet, commands: commands_seen, outcomes: outcomes_seen }
     }
 
     /// Waits until everything that was written is worked off, by the committed offsets of both

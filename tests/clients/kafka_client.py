@@ -32,6 +32,8 @@ class Client:
         )
         self.readers = {}
         self.next = {}
+        self.counters = {}
+        self.counted = {}
 
     def create(self, topic, partitions, config):
         """Makes a topic."""
@@ -91,13 +93,36 @@ class Client:
         reader.close()
         return self.records(topic, taken)
 
+    def count(self, topic, wait, maximum):
+        """Counts committed records from the beginning on: all that were seen so far, and by
+        partition the offset behind the last one. Waits a moment for the first new one."""
+        reader = self.counters.get(topic)
+        if reader is None:
+            reader = self.reader(topic, False, from_start=True)
+            self.counters[topic] = reader
+            self.counted[topic] = [0, {}]
+        seen = self.counted[topic]
+        for message in reader.consume(num_messages=maximum, timeout=wait):
+            if message.error():
+                raise RuntimeError(str(message.error()))
+            seen[0] += 1
+            seen[1][message.partition()] = message.offset() + 1
+        return {"count": seen[0], "next": seen[1]}
+
+    def topic_id(self, topic):
+        """Gives the id of a topic, by which newer requests name it."""
+        asked = kafka.TopicCollection([topic])
+        found = self.admin.describe_topics(asked)[topic].result(TIMEOUT).topic_id
+        halves = [found.get_most_significant_bits(), found.get_least_significant_bits()]
+        return {"id": "".join(f"{half & (2**64 - 1):016x}" for half in halves)}
+
     def records(self, topic, messages):
         records = [to_json(message) for message in messages]
         for record in records:
             self.next[topic, record["partition"]] = record["offset"] + 1
         return {"records": records}
 
-    def reader(self, topic, with_end):
+    def reader(self, topic, with_end, from_start=False):
         consumer = kafka.Consumer(
             {
                 **COMMON,
@@ -110,7 +135,8 @@ class Client:
                 "fetch.message.max.bytes": 8 << 20,
             }
         )
-        places = [(p, self.next.get((topic, p), 0)) for p in self.partitions(topic)]
+        known = {} if from_start else self.next
+        places = [(p, known.get((topic, p), 0)) for p in self.partitions(topic)]
         consumer.assign([kafka.TopicPartition(topic, p, offset) for p, offset in places])
         return consumer
 
@@ -130,8 +156,8 @@ class Client:
 
     def members(self, group):
         """Gives the number of partitions of each member of the group."""
-        ask = lambda: self.admin.describe_consumer_groups([group])[group].result(TIMEOUT)
-        found = patiently(ask)
+        ask = lambda: self.admin.describe_consumer_groups([group], request_timeout=5.0)[group]
+        found = patiently(lambda: ask().result(TIMEOUT))
         return {"members": [len(one.assignment.topic_partitions) for one in found.members]}
 
 
@@ -140,6 +166,8 @@ PASSING = {
     kafka.KafkaError.NOT_COORDINATOR,
     kafka.KafkaError.COORDINATOR_NOT_AVAILABLE,
     kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    # It looked for the coordinator before there was one, and did not look again in time.
+    kafka.KafkaError._TIMED_OUT,
 }
 
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Apache Kafka for tests.
 #   kafka.sh fetch                            put the jars into the cache, unless they are there
-#   kafka.sh run DIR PORT CONTROLLER_PORT     format DIR if it is new, run a broker in it
+#   kafka.sh run DIR PORT CONTROLLER_PORT PROXIED_PORT PROXY_PORT
+#                                             format DIR if it is new, run a broker in it; a proxy
+#                                             at PROXY_PORT may forward to PROXIED_PORT
 # `run` ends, and ends its broker, when its standard input is closed: a test process that dies in
 # whatever way leaves no broker behind. With a file DIR/.temporary it then removes DIR as well.
 # ZEROTOUCH_TEST_CACHE says where the jars are kept; .cache in the repository otherwise.
@@ -40,11 +42,12 @@ fetch() {
 }
 
 run() {
-  local dir port=$2 controller_port=$3
+  local dir port=$2 controller_port=$3 proxied_port=$4 proxy_port=$5
   dir=$(mkdir -p "$1" && cd "$1" && pwd)
   need java "a Java runtime, 17 or newer (Debian: apt-get install openjdk-17-jre-headless)"
   fetch
   sed -e "s|@DIR@|$dir|g" -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller_port|g" \
+    -e "s|@PROXIED_PORT@|$proxied_port|g" -e "s|@PROXY_PORT@|$proxy_port|g" \
     "$here/server.properties" >"$dir/server.properties"
   local -a java=(java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1
     "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$jars/*")
@@ -68,6 +71,9 @@ run() {
 
 case ${1:-} in
   fetch) fetch ;;
-  run) [ $# -eq 4 ] || die "usage: kafka.sh run DIR PORT CONTROLLER_PORT"; run "$2" "$3" "$4" ;;
-  *) die "usage: kafka.sh fetch | kafka.sh run DIR PORT CONTROLLER_PORT" ;;
+  run)
+    [ $# -eq 6 ] || die "usage: kafka.sh run DIR PORT CONTROLLER_PORT PROXIED_PORT PROXY_PORT"
+    run "$2" "$3" "$4" "$5" "$6"
+    ;;
+  *) die "usage: kafka.sh fetch | run …" ;;
 esac

@@ -21,6 +21,9 @@ pub(crate) struct Kafka {
     dir: PathBuf,
     port: u16,
     controller_port: u16,
+    proxied_port: u16,
+    /// Bound from the beginning, since the broker advertises its address.
+    proxy: TcpListener,
     script: Option<Child>,
 }
 
@@ -36,8 +39,9 @@ impl Kafka {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::Builder::new().prefix("kafka-").tempdir_in(root).unwrap().keep();
         fs::write(dir.join(".temporary"), "").unwrap();
-        let (port, controller_port) = free_ports();
-        let mut kafka = Kafka { dir, port, controller_port, script: None };
+        let [port, controller_port, proxied_port] = free_ports();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut kafka = Kafka { dir, port, controller_port, proxied_port, proxy, script: None };
         kafka.launch();
         kafka
     }
@@ -45,6 +49,30 @@ impl Kafka {
     /// What a client calls `bootstrap.servers`.
     pub(crate) fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where a proxy listens to whose clients the broker advertises it, and what it forwards to.
+    /// What is not given a proxy waits there in vain.
+    pub(crate) fn proxy(&self) -> (TcpListener, String) {
+        (self.proxy.try_clone().unwrap(), format!("127.0.0.1:{}", self.proxied_port))
+    }
+
+    /// Runs one of Kafka's own command line tools by its class, and gives what it printed.
+    pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| "4.3.1".to_owned());
+        let cache = std::env::var_os("ZEROTOUCH_TEST_CACHE")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from);
+        let jars = cache.join("kafka").join(version).join("*");
+        let output = Command::new("java")
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(jars)
+            .arg(class)
+            .args(["--bootstrap-server", &self.bootstrap_servers()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        text(&output.stdout) + &text(&output.stderr)
     }
 
     /// Stops the broker in order; the data stays.
@@ -80,6 +108,8 @@ impl Kafka {
             .arg(&self.dir)
             .arg(self.port.to_string())
             .arg(self.controller_port.to_string())
+            .arg(self.proxied_port.to_string())
+            .arg(self.proxy.local_addr().unwrap().port().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -152,9 +182,8 @@ fn is_alive(pid: &str) -> bool {
     !state.is_empty() && !state.starts_with('Z')
 }
 
-/// Two ports that nobody used a moment ago.
-fn free_ports() -> (u16, u16) {
-    let first = TcpListener::bind("127.0.0.1:0").unwrap();
-    let second = TcpListener::bind("127.0.0.1:0").unwrap();
-    (first.local_addr().unwrap().port(), second.local_addr().unwrap().port())
+/// Ports that nobody used a moment ago.
+fn free_ports() -> [u16; 3] {
+    let taken = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -1,0 +1,62 @@
+//! The independent checker: `tests/clients/checker.py`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::python;
+use crate::world::World;
+
+/// `operation.deadline` of every world here, as it is set where it matters.
+pub(crate) const DEADLINE_SECONDS: u64 = 15;
+
+/// What was done to the processes, and when, by the clock that everybody here shares.
+#[derive(Debug, Default)]
+pub(crate) struct Disturbances(Vec<Value>);
+
+impl Disturbances {
+    /// Notes that this happens now. The kinds are those of the checker.
+    pub(crate) fn note(&mut self, kind: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        self.0.push(json!({"at": now, "kind": kind}));
+    }
+}
+
+/// Lets the checker read everything. A quiet world only: what comes later is not judged.
+pub(crate) fn report(world: &World, disturbances: &Disturbances) -> Value {
+    let request = json!({
+        "servers": world.servers,
+        "sandbox": world.sandbox.url(),
+        "topics": {
+            "orders": world.topic("orders"),
+            "commands": world.topic("commands"),
+            "ledger": world.topic("ledger"),
+            "outcomes": world.topic("outcomes"),
+            "dead_letters": world.topic("dead-letters"),
+        },
+        "disturbances": disturbances.0,
+        "deadline": DEADLINE_SECONDS,
+    });
+    let python = python::python_with("kafka-client", "clients/requirements.txt");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/checker.py");
+    let mut checker = Command::new(python)
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    checker.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
+    let output = checker.wait_with_output().unwrap();
+    assert!(output.status.success(), "the checker failed: {}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Fails the test if the checker finds anything wrong; gives its report.
+pub(crate) fn must_hold(world: &World, disturbances: &Disturbances) -> Value {
+    let report = report(world, disturbances);
+    assert_eq!(report["violations_count"], 0, "{report:#}");
+    report
+}
