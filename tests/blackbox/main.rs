@@ -9,11 +9,14 @@ mod kafka;
 #[path = "../support/python.rs"]
 mod python;
 
+// The chaos tests use more of it.
+#[allow(dead_code)]
 mod client;
 mod events;
 mod invariants;
 mod process;
 mod sandbox;
+#[allow(dead_code)]
 mod world;
 
 mod bad_input;

@@ -190,7 +190,10 @@ impl World {
             text += &lines;
         }
         let path = self.directory.path().join("worker.toml");
-        std::fs::write(&path, text + &self.accounts).unwrap();
+        // A process that was started just now must not read half of it.
+        let part = self.directory.path().join("worker.toml.part");
+        std::fs::write(&part, text + &self.accounts).unwrap();
+        std::fs::rename(&part, &path).unwrap();
         path
     }
 

@@ -30,7 +30,7 @@ const SETTINGS: [(&str, &str); 6] = [
 /// Ends the hanging transactions of this world's topics; gives what was found of each.
 fn abort_hanging(kafka: &Kafka, topics: &[String]) -> Vec<String> {
     let mut found = Vec::new();
-    // A transaction counts as hanging here once it is open for longer than a minute can be told.
+    // Whatever is open and not known to a coordinator.
     let listed = kafka
         .tool(TOOL, &["find-hanging", "--broker-id", BROKER, "--max-transaction-timeout", "0"]);
     eprintln!("find-hanging:\n{listed}");
@@ -58,7 +58,9 @@ fn abort_hanging(kafka: &Kafka, topics: &[String]) -> Vec<String> {
 /// Waits until all is decided; what hangs is resolved as an operator would, and given back.
 fn settle(world: &mut World, kafka: &Kafka, changes: usize) -> Vec<String> {
     let topics = ["orders", "commands", "ledger", "outcomes", "dead-letters"];
-    let topics = topics.map(|what| world.topic(what));
+    let mut topics = topics.map(|what| world.topic(what)).to_vec();
+    // Offsets of a transaction that hangs are in doubt as well.
+    topics.push("__consumer_offsets".to_owned());
     let (mut news, mut before, mut hanging) = (Instant::now(), Default::default(), Vec::new());
     let deadline = Instant::now() + 4 * SOON;
     loop {
@@ -95,9 +97,9 @@ fn a_broker_that_goes_down_and_comes_back_delays_the_work_and_loses_none_of_it()
         world.wait_for_outcomes(before + 1, SOON);
         disturbances.note("broker");
         if is_killed {
-            kafka.kill9()
+            kafka.kill9();
         } else {
-            kafka.stop()
+            kafka.stop();
         }
         kafka.restart();
         disturbances.note("broker");

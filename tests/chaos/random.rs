@@ -206,7 +206,10 @@ impl Run {
             }
             Moment::Ledger(more) => {
                 // What has piled up since the last look is not new.
-                while records(self) != records(self) {}
+                let (mut seen, mut known) = (records(self), 0);
+                while seen > known {
+                    (known, seen) = (seen, records(self));
+                }
                 let until = records(self) + more;
                 while records(self) < until && self.can_progress(changes_max) {
                     self.go_on(changes_max);
@@ -298,6 +301,7 @@ fn random_kills_joins_and_freezes_lose_nothing_and_double_nothing() {
     let pace = (changes / kills.max(1) / 2).max(10);
     let mut run = Run::new(seed);
     run.join();
+    let mut told = 0;
     while run.kills < kills || run.workload.changes < changes {
         // More changes than asked for, if the kills take longer.
         let changes_max = changes.max(run.outcomes + BACKLOG);
@@ -309,10 +313,11 @@ fn random_kills_joins_and_freezes_lose_nothing_and_double_nothing() {
         } else if run.workers.iter().all(|worker| worker.is_frozen) {
             run.join();
         }
-        if run.kills % 10 == 0 || run.kills == kills {
+        if run.kills >= told {
             let (kills, workers) = (run.kills, run.workers.len());
             let at = began.elapsed();
             eprintln!("{at:.0?}: {kills} kills, {} outcomes, {workers} workers", run.outcomes);
+            told += 10;
         }
     }
     run.settle();

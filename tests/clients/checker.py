@@ -36,7 +36,7 @@ REPLY_LOST = {"loseReply", "statusAfter"}
 RESULT_BAD = {"operationError", "vanish", "stuckAtHundred", "neverDone", "shortResult", "dropItems"}
 NEVER_ENDS = {"stuckAtHundred", "neverDone"}
 # A worker may be this long between the sandbox's acceptance and its own record of it.
-RECORD_LIMIT = 10.0
+RECORD_LIMIT = 5.0
 SHOWN = 10
 
 
@@ -56,6 +56,7 @@ class Check:
         self.disturbances = sorted((one["at"], one["kind"]) for one in request["disturbances"])
         self.violations = []
         self.facts = {}
+        self.unrecorded = {}
 
     def wrong(self, rule, what):
         self.violations.append(f"{rule}: {what}")
@@ -226,6 +227,12 @@ class Check:
                         name, at = write[2]["name"], write[2]["acceptedAt"]
                         faults = write[2]["faults"]
                         self.wrong("twice", f"{device}: {action} in {name} at {at} {faults}")
+        gaps = sorted(self.unrecorded.values())
+        self.facts["operations_not_recorded"] = dict(Counter(k for k, _ in self.unrecorded))
+        self.facts["seconds_to_the_disturbance"] = {
+            "median": round(gaps[len(gaps) // 2], 2) if gaps else None,
+            "max": round(gaps[-1], 2) if gaps else None,
+        }
         self.facts["api_operations"] = len(log["entries"])
         self.facts["api_writes"] = sum(map(len, writes.values()))
         self.facts["api_writes_repeated"] = repeated
@@ -260,13 +267,13 @@ class Check:
         if faults & RESULT_BAD or item["status"] not in (None, "SINGLE_DEVICE_STATUS_SUCCESS"):
             return "result_bad"
         if (lane, operation["name"]) not in self.recorded:
-            between = [
-                kind
-                for at, kind in self.disturbances
-                if begin - 1 <= at <= min(begin + RECORD_LIMIT, next[0])
-            ]
+            until = min(begin + RECORD_LIMIT, next[0])
+            between = [(kind, at) for at, kind in self.disturbances if begin - 1 <= at <= until]
             for kind in ["kill", "broker", "proxy", "freeze", "leave", "join"]:
-                if kind in between:
+                after = [max(at - begin, 0.0) for other, at in between if other == kind]
+                if after:
+                    # The later the kill came, the less it explains.
+                    self.unrecorded[kind, operation["name"]] = min(after)
                     return f"not_recorded_{kind}"
         return "unexplained"
 

@@ -146,7 +146,9 @@ class Client:
 
     def committed(self, topic, group):
         """Gives the group's committed offset of each partition, -1 for none."""
-        consumer = kafka.Consumer({**COMMON, "group.id": group})
+        # A reader of committed offsets would wait for those of an open transaction.
+        options = {"group.id": group, "isolation.level": "read_uncommitted"}
+        consumer = kafka.Consumer({**COMMON, **options})
         try:
             asked = [kafka.TopicPartition(topic, p) for p in self.partitions(topic)]
             found = patiently(lambda: consumer.committed(asked, timeout=TIMEOUT))
