@@ -12,8 +12,6 @@ use crate::kafka::Kafka;
 use crate::scene::repeated;
 use crate::world::{SOON, Setup, World};
 
-const TOOL: &str = "org.apache.kafka.tools.TransactionsCommand";
-const BROKER: &str = "1";
 /// Longer than any transaction may be open, and than the worker waits to begin anew.
 const STALL: Duration = Duration::from_secs(25);
 const EACH: u64 = 300;
@@ -27,40 +25,8 @@ const SETTINGS: [(&str, &str); 6] = [
     ("operation.poll_delay_max", "\"200ms\""),
 ];
 
-/// Ends the hanging transactions of this world's topics; gives what was found of each.
-fn abort_hanging(kafka: &Kafka, topics: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
-    // Whatever is open and not known to a coordinator.
-    let listed = kafka
-        .tool(TOOL, &["find-hanging", "--broker-id", BROKER, "--max-transaction-timeout", "0"]);
-    eprintln!("find-hanging:\n{listed}");
-    for line in listed.lines().skip(1) {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [topic, partition, producer, ..] = columns[..] else { continue };
-        if !topics.iter().any(|known| known == topic) {
-            continue;
-        }
-        let place = ["--topic", topic, "--partition", partition];
-        let producers = kafka.tool(TOOL, &[&["describe-producers"], &place[..]].concat());
-        eprintln!("describe-producers {topic} {partition}:\n{producers}");
-        let start = producers.lines().find_map(|row| {
-            let columns: Vec<&str> = row.split_whitespace().collect();
-            (columns.first() == Some(&producer)).then(|| columns.get(5).copied()).flatten()
-        });
-        let Some(start) = start.filter(|start| *start != "None") else { continue };
-        let abort = [&["abort"], &place[..], &["--start-offset", start]].concat();
-        eprintln!("abort {topic} {partition} from {start}: {}", kafka.tool(TOOL, &abort));
-        found.push(format!("{topic}-{partition} at {start}, producer {producer}"));
-    }
-    found
-}
-
 /// Waits until all is decided; what hangs is resolved as an operator would, and given back.
 fn settle(world: &mut World, kafka: &Kafka, changes: usize) -> Vec<String> {
-    let topics = ["orders", "commands", "ledger", "outcomes", "dead-letters"];
-    let mut topics = topics.map(|what| world.topic(what)).to_vec();
-    // Offsets of a transaction that hangs are in doubt as well.
-    topics.push("__consumer_offsets".to_owned());
     let (mut news, mut before, mut hanging) = (Instant::now(), Default::default(), Vec::new());
     let deadline = Instant::now() + 4 * SOON;
     loop {
@@ -72,7 +38,9 @@ fn settle(world: &mut World, kafka: &Kafka, changes: usize) -> Vec<String> {
             (before, news) = (now, Instant::now());
         }
         if news.elapsed() > STALL {
-            hanging.extend(abort_hanging(kafka, &topics));
+            let aborted = kafka.abort_hanging(STALL / 2);
+            eprintln!("nothing new for {STALL:?}; hanging transactions: {aborted:#?}");
+            hanging.extend(aborted);
             news = Instant::now();
         }
         assert!(Instant::now() < deadline, "{now:?} of {changes}; hanging: {hanging:?}");

@@ -57,22 +57,23 @@ impl Kafka {
         (self.proxy.try_clone().unwrap(), format!("127.0.0.1:{}", self.proxied_port))
     }
 
-    /// Runs one of Kafka's own command line tools by its class, and gives what it printed.
-    pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
+    /// Ends the transactions that hang: in which nothing was written for this long. Gives a line
+    /// for each.
+    pub(crate) fn abort_hanging(&self, silent: Duration) -> Vec<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| "4.3.1".to_owned());
         let cache = std::env::var_os("ZEROTOUCH_TEST_CACHE")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from);
-        let jars = cache.join("kafka").join(version).join("*");
+            .map_or_else(|| root.join(".cache"), PathBuf::from);
         let output = Command::new("java")
             .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(jars)
-            .arg(class)
-            .args(["--bootstrap-server", &self.bootstrap_servers()])
-            .args(arguments)
+            .arg(cache.join("kafka").join(version).join("*"))
+            .arg(root.join("tests/kafka/HangingTransactions.java"))
+            .args([self.bootstrap_servers(), silent.as_secs().to_string()])
             .output()
             .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        text(&output.stdout) + &text(&output.stderr)
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "looking for hanging transactions: {errors}");
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
     /// Stops the broker in order; the data stays.
