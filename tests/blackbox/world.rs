@@ -214,6 +214,12 @@ impl World {
         Process::start(self.directory.path(), &format!("worker-{}", self.workers), &arguments)
     }
 
+    /// What all workers so far have said on standard error.
+    pub(crate) fn said_by_workers(&self) -> Vec<String> {
+        let path = |n: usize| self.directory.path().join(format!("worker-{n}.stderr"));
+        (1..=self.workers).map(|n| std::fs::read_to_string(path(n)).unwrap()).collect()
+    }
+
     /// Writes order events as plain JSON, keyed by order, and waits until they are acknowledged.
     pub(crate) fn send(&mut self, events: &[Value]) -> Vec<(i32, i64)> {
         let topic = self.topic("orders");

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::python;
@@ -25,8 +26,28 @@ impl Disturbances {
     }
 }
 
+/// What a worker says when Kafka has taken something from it, in the aftermath of an outage or on a
+/// machine that is too busy for a session: what was under way then may have been lost.
+const TROUBLE: [&str; 3] = ["partitions were lost", "begins anew", "producer is replaced"];
+
+/// The troubles that the workers have reported themselves.
+fn troubles(world: &World) -> Vec<Value> {
+    let mut found = Vec::new();
+    for log in world.said_by_workers() {
+        for line in log.lines().filter(|line| TROUBLE.iter().any(|text| line.contains(text))) {
+            let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
+            if let Some(time) = time {
+                found.push(json!({"at": time.as_millisecond() as f64 / 1e3, "kind": "trouble"}));
+            }
+        }
+    }
+    found
+}
+
 /// Lets the checker read everything. A quiet world only: what comes later is not judged.
 pub(crate) fn report(world: &World, disturbances: &Disturbances) -> Value {
+    let mut all = disturbances.0.clone();
+    all.extend(troubles(world));
     let request = json!({
         "servers": world.servers,
         "sandbox": world.sandbox.url(),
@@ -37,7 +58,7 @@ pub(crate) fn report(world: &World, disturbances: &Disturbances) -> Value {
             "outcomes": world.topic("outcomes"),
             "dead_letters": world.topic("dead-letters"),
         },
-        "disturbances": disturbances.0,
+        "disturbances": all,
         "deadline": DEADLINE_SECONDS,
     });
     let python = python::python_with("kafka-client", "clients/requirements.txt");

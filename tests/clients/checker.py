@@ -8,8 +8,8 @@ the sandbox's devices and logs, and shares nothing with the worker but those con
 - I2: every device is as its order events say, carried out in the order of the commands topic;
 - I3: no device ever had two operations in flight;
 - every write at the API belongs to a command, and a write that was made twice has a reason: its
-  reply was lost, its result said that it had failed, or a worker was killed before it could record
-  the operation.
+  reply was lost, its result said that it had failed, or something was done to a worker, or Kafka
+  took its partitions, before it could record the operation.
 
 `violations` of a good run is a list without entries.
 """
@@ -269,7 +269,7 @@ class Check:
         if (lane, operation["name"]) not in self.recorded:
             until = min(begin + RECORD_LIMIT, next[0])
             between = [(kind, at) for at, kind in self.disturbances if begin - 1 <= at <= until]
-            for kind in ["kill", "broker", "proxy", "freeze", "leave", "join"]:
+            for kind in ["kill", "broker", "proxy", "freeze", "trouble", "leave", "join"]:
                 after = [max(at - begin, 0.0) for other, at in between if other == kind]
                 if after:
                     # The later the kill came, the less it explains.
