@@ -23,8 +23,8 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// A command of the built binary that inherits no setting from whoever runs the tests. Another build
-/// of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
+/// A command of the built binary that inherits no setting from whoever runs the tests. Another
+/// build of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
 pub(crate) fn binary() -> Command {
     let named = std::env::var_os("ZEROTOUCH_WORKER_BIN");
     let mut command =

@@ -226,10 +226,12 @@ impl Shared {
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             let held = HeldResponses::default();
+            let requests = self.carry(id, Side::Request, &from_client, to_server, &held);
+            let responses = self.carry(id, Side::Response, &from_server, to_client, &held);
             let is_reset = tokio::select! {
                 () = cut.cancelled() => true,
-                is_reset = self.carry(id, Side::Request, &from_client, to_server, &held) => is_reset,
-                is_reset = self.carry(id, Side::Response, &from_server, to_client, &held) => is_reset,
+                is_reset = requests => is_reset,
+                is_reset = responses => is_reset,
             };
             if is_reset {
                 let _ = from_client.as_ref().set_zero_linger();
