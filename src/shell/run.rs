@@ -106,7 +106,9 @@ pub async fn run(config: &Config) -> Result<Ended, StartError> {
                 ended = Ended::PartitionsChanged;
                 drain.cancel();
             }
-            () = &mut grace => return Ok(if ended == Ended::Drained { Ended::CutShort } else { ended }),
+            () = &mut grace => {
+                return Ok(if ended == Ended::Drained { Ended::CutShort } else { ended });
+            }
             () = signals.stop.cancelled() => return Ok(Ended::CutShort),
         }
     }
