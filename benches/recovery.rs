@@ -1,9 +1,9 @@
 //! Recovery on a real Apache Kafka: how long a worker that starts takes until it polls every
-//! operation that its predecessor left behind, and how fast it reads compared with a plain consumer.
+//! operation that its predecessor left behind, and how fast it reads beside a plain consumer.
 //!
 //! What a worker leaves that is killed after its batches were accepted is written into the topics:
-//! commands without outcome, and ledger records that name their operations. Then dispatch runs as in
-//! `run`, against a server that says of every operation that it is not done.
+//! commands without outcome, and ledger records that name their operations. Then dispatch runs as
+//! in `run`, against a server that says of every operation that it is not done.
 //!
 //! `BOOTSTRAP` names the servers of a Kafka to use; otherwise one is started, which takes Java and
 //! Maven. `LANES` and `DEVICES` (a list) change the size.
@@ -125,7 +125,8 @@ async fn recover(servers: &str, lanes: usize, devices: usize) {
     let account = AccountOptions {
         name: "main".into(),
         partner_id: "1".into(),
-        quota_calls: 1_000,
+        // By the default quota of 10 calls a second, 100 operations take 10 s to ask for.
+        quota_calls: 100_000,
         quota_window: Duration::from_secs(100),
     };
     let stats: Arc<Stats> = Arc::default();
@@ -276,6 +277,8 @@ fn plain_read(options: &KafkaOptions, topic: &str, lanes: usize) -> Duration {
             .set("group.id", "plain")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
+            // As the worker's: by default an answer may be held back for half a second.
+            .set("fetch.wait.max.ms", "100")
             .create()
             .unwrap();
         let mut list = TopicPartitionList::new();

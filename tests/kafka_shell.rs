@@ -637,6 +637,44 @@ fn a_silent_broker_ends_a_commit_in_time_and_nothing_of_it_appears_later() {
     assert_eq!(replay(&options, &output, PATIENCE).unwrap().1, ["before", "after"]);
 }
 
+#[test]
+fn after_a_broker_that_hung_the_same_producer_goes_on_and_nothing_stays_open() {
+    let broker = Kafka::start();
+    let options = KafkaOptions {
+        bootstrap_servers: broker.bootstrap_servers(),
+        commit_timeout: Duration::from_secs(2),
+        transaction_timeout: Duration::from_secs(20),
+        ..options()
+    };
+    let plan = TopicPlan { partitions: 1, ..TopicPlan::default() };
+    block_on(create_topics(&options, &plan)).unwrap();
+    let output: Arc<str> = plan.outcomes.as_str().into();
+    let producer = TestProducer::new(&options);
+    // For a moment after it hung, the broker may have no leader for the partition.
+    let commit = |payload: &str| {
+        let results = (0..5).map(|_| producer.commit(records(&output, 0, &[payload])));
+        let failed: Vec<_> = results.take_while(Result::is_err).collect();
+        assert!(failed.len() < 5, "{failed:?}");
+    };
+    let rounds = ["first", "second"];
+    for round in rounds {
+        commit(round);
+        broker.signal("-STOP");
+        let (reply, answer) = mpsc::channel();
+        let lost = records(&output, 0, &["lost", "lost too"]);
+        producer.0.commit(lost, move |result| reply.send(result).unwrap());
+        // Longer than the commit may take: its records are in the broker's socket by then.
+        let early = answer.recv_timeout(options.commit_timeout * 3 / 2);
+        assert!(matches!(early, Err(RecvTimeoutError::Timeout)), "{early:?}");
+        broker.signal("-CONT");
+        let error = answer.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert!(matches!(error, CommitError::Aborted { retriable: true, .. }), "{error}");
+    }
+    commit("last");
+    let (_, seen) = replay(&options, &output, PATIENCE).unwrap();
+    assert_eq!(seen, ["first", "second", "last"]);
+}
+
 fn plan() -> TopicPlan {
     TopicPlan {
         orders: vec![unique("orders")],

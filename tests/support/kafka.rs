@@ -156,11 +156,12 @@ impl Kafka {
         fs::write(&marker, "").unwrap();
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
+    fn log(&self) -> PathBuf {
         self.dir.join("broker.log")
     }
 
-    fn log_text(&self) -> String {
+    /// What the broker has logged so far.
+    pub(crate) fn log_text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 }

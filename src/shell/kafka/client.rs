@@ -231,6 +231,9 @@ fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
     default(config, "fetch.message.max.bytes", &fetch.min(1 << 20));
     default(config, "fetch.max.bytes", &fetch.max(message));
     default(config, "fetch.wait.max.ms", &100);
+    // With so little room, a full queue is empty again in a moment: the client's own second of
+    // waiting would be most of the time that a replay takes.
+    default(config, "fetch.queue.backoff.ms", &10);
 }
 
 fn member(options: &KafkaOptions, config: &mut ClientConfig) {

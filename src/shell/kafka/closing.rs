@@ -1,7 +1,7 @@
 //! After a transaction that was given up: its partitions are closed once more.
 //!
 //! Giving up a transaction ends it at the coordinator, which then writes an abort marker into each
-//! of its partitions. Brokers from 4.1 on leave the marker out if the partition has no leader just
+//! of its partitions. Brokers 4.3.0 and 4.3.1 leave it out if the partition has no leader just
 //! then, since they take it for a deleted one (KAFKA-20734). What was written there stays open: no
 //! reader of committed records gets past it, and the next transaction of the same producer would
 //! end it as if it were its own, so that what was aborted appears after all.
