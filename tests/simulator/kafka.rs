@@ -91,6 +91,9 @@ pub(crate) struct Txn {
     pub(crate) began: u64,
     pub(crate) fate: Fate,
     pub(crate) unmarked: BTreeSet<Mark>,
+    /// Its ledger records come first: what else is in it comes with its offsets.
+    pub(crate) is_half: bool,
+    pub(crate) has_offsets: bool,
     /// The offsets of its ledger records, in their order.
     pub(crate) written: Vec<i64>,
 }

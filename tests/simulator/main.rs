@@ -12,6 +12,7 @@ mod kafka;
 mod mutants;
 mod plan;
 mod process;
+mod queue;
 mod runner;
 mod transactions;
 mod workload;

@@ -28,7 +28,7 @@ pub(crate) struct Slot {
     pub(crate) started: u64,
     pub(crate) frozen_until: u64,
     pub(crate) producer: usize,
-    pub(crate) session: Option<Session>,
+    pub(crate) session: Option<Box<Session>>,
     pub(crate) sessions: u32,
     /// How wrong its wall clock is, in nanoseconds.
     pub(crate) wall_error: i128,
@@ -150,7 +150,7 @@ impl World {
         state.sessions += 1;
         let options = Options { seed, ..self.plan.engine.clone() };
         let id = state.sessions;
-        state.session = Some(Session {
+        state.session = Some(Box::new(Session {
             id,
             worker: Worker::new(options),
             group: None,
@@ -172,7 +172,7 @@ impl World {
             began: self.now,
             ended: None,
             draining: false,
-        });
+        }));
         let producer = state.producer;
         self.note(|| format!("w{slot} session {id} begins"));
         let wait = self.broker_wait();
@@ -488,7 +488,7 @@ impl World {
     }
 
     /// A session is over: its consumer leaves the group, and another one begins.
-    fn end_session(&mut self, slot: usize, session: Session, ended: &Ended) {
+    fn end_session(&mut self, slot: usize, session: Box<Session>, ended: &Ended) {
         let how = match ended {
             Ended::Broken(reason) => reason,
             Ended::Drained => "drained",

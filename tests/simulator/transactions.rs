@@ -243,7 +243,17 @@ impl World {
         }
         let writer = (from.slot, from.session);
         let (producer, fate) = (from.producer, Fate::Open);
-        let txn = Txn { producer, contents, writer, began, fate, unmarked, written };
+        let txn = Txn {
+            producer,
+            contents,
+            writer,
+            began,
+            fate,
+            unmarked,
+            is_half: self.rng.random_bool(0.5),
+            has_offsets: false,
+            written,
+        };
         self.kafka.transactions.push(txn);
         let producer = &mut self.kafka.producers[from.producer];
         (producer.ongoing, producer.last) = (Some(transaction), Some(transaction));
@@ -272,6 +282,7 @@ impl World {
         let partitions: Vec<i32> = contents.offsets.iter().map(|write| write.partition.0).collect();
         if partitions.is_empty() {
             // Nothing is sent then, and nothing is fenced.
+            self.kafka.transactions[transaction].has_offsets = true;
             return Step::OffsetsTaken(transaction);
         }
         let by_partition = self.plan.fenced_by_partition;
@@ -280,6 +291,7 @@ impl World {
         {
             return Step::Refused { transaction: Some(transaction), reason };
         }
+        self.kafka.transactions[transaction].has_offsets = true;
         for partition in partitions {
             self.kafka.lane(partition).pending.insert(transaction);
             self.kafka.transactions[transaction].unmarked.insert(Mark::Offsets(partition));

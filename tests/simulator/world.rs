@@ -1,6 +1,6 @@
 //! Virtual time: a queue of events, and the state of everything that they touch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::http::HttpCall;
 use crate::kafka::{Fate, Kafka, Mark, Meta};
 use crate::plan::{Fault, Plan, log_uniform};
 use crate::process::{Session, Slot};
+use crate::queue::Queue;
 use crate::workload::{self, BEGIN, Item, UNKNOWN_ACCOUNT, Write};
 
 /// Something that happens at a time.
@@ -163,8 +164,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) now: u64,
     pub(crate) rng: ChaCha8Rng,
-    pub(crate) queue: BTreeMap<(u64, u64), Event>,
-    sequence: u64,
+    queue: Queue,
     pub(crate) slots: Vec<Slot>,
     pub(crate) kafka: Kafka,
     pub(crate) api: State,
@@ -219,8 +219,7 @@ impl World {
             kafka: Kafka::new(plan.partitions),
             now: SECOND,
             rng,
-            queue: BTreeMap::new(),
-            sequence: 0,
+            queue: Queue::default(),
             slots,
             api,
             checks: Checks::default(),
@@ -257,8 +256,7 @@ impl World {
     }
 
     pub(crate) fn at(&mut self, time: u64, event: Event) {
-        self.sequence += 1;
-        self.queue.insert((time.max(self.now), self.sequence), event);
+        self.queue.push(time.max(self.now), event);
     }
 
     pub(crate) fn after(&mut self, wait: u64, event: Event) {
@@ -315,7 +313,7 @@ impl World {
     /// Runs to the end, or to the first violation.
     pub(crate) fn run(&mut self) {
         while self.checks.violation.is_none() {
-            let Some(((time, _), event)) = self.queue.pop_first() else { break };
+            let Some((time, event)) = self.queue.pop() else { break };
             self.now = time;
             self.steps += 1;
             self.handle(event);
