@@ -9,7 +9,7 @@
 # ZEROTOUCH_TEST_CACHE says where the jars are kept; .cache in the repository otherwise.
 set -euo pipefail
 
-version=${KAFKA_VERSION:-4.3.1}
+version=${KAFKA_VERSION:-4.4.0}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${ZEROTOUCH_TEST_CACHE:-$here/../../.cache}
 jars=$cache/kafka/$version

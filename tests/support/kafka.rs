@@ -61,7 +61,7 @@ impl Kafka {
     /// for each.
     pub(crate) fn abort_hanging(&self, silent: Duration) -> Vec<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| "4.3.1".to_owned());
+        let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| "4.4.0".to_owned());
         let cache = std::env::var_os("ZEROTOUCH_TEST_CACHE")
             .map_or_else(|| root.join(".cache"), PathBuf::from);
         let output = Command::new("java")
