@@ -95,7 +95,7 @@ async fn topics(servers: &str, lanes: usize) -> (KafkaOptions, Topics) {
         ..TopicPlan::default()
     };
     create_topics(&options, &plan).await.unwrap();
-    while partition_counts(&options).unwrap().get(&plan.dead_letters).is_none() {
+    while !partition_counts(&options).unwrap().contains_key(&plan.dead_letters) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let topics = Topics {
@@ -196,15 +196,15 @@ fn leave_behind(options: &KafkaOptions, topics: &Topics, lanes: usize, devices: 
         for lane in 0..lanes {
             let own = members.clone().filter(|number| number % lanes == lane);
             let offsets = own.map(|number| Offset((number / lanes).try_into().unwrap())).collect();
-            ledger(&producer, &topics.ledger, lane, accepted(id, batch, offsets));
+            ledger(&producer, &topics.ledger, lane, &accepted(id, batch, offsets));
         }
     }
     producer.flush(PATIENCE).unwrap();
     operations
 }
 
-fn ledger(producer: &BaseProducer, topic: &str, lane: usize, record: LedgerRecord) {
-    let (key, payload) = (wire::ledger::encode_key(record.batch), wire::ledger::encode(&record));
+fn ledger(producer: &BaseProducer, topic: &str, lane: usize, record: &LedgerRecord) {
+    let (key, payload) = (wire::ledger::encode_key(record.batch), wire::ledger::encode(record));
     let record = BaseRecord::to(topic).key(key.as_str()).payload(&payload);
     send(producer, record.partition(to_i32(lane)));
 }
@@ -333,8 +333,8 @@ async fn replay(servers: &str, records: usize) {
         first += 83;
         let record = accepted(id, number, offsets);
         let intended = LedgerRecord { state: BatchState::Intended, ..record.clone() };
-        ledger(&writer, &topics.ledger, 0, intended);
-        ledger(&writer, &topics.ledger, 0, record);
+        ledger(&writer, &topics.ledger, 0, &intended);
+        ledger(&writer, &topics.ledger, 0, &record);
     }
     writer.flush(PATIENCE).unwrap();
     let plain = plain_read(&options, &topics.ledger, 1);
