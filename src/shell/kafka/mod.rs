@@ -16,7 +16,6 @@ pub mod record;
 pub mod topic_check;
 pub mod topics;
 
-mod closing;
 mod consumer_thread;
 mod membership;
 mod offsets;

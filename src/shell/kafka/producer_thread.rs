@@ -1,6 +1,5 @@
 //! The producer's thread: one transaction after the other, and a new producer when one breaks.
 
-use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,7 +10,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
-use super::closing::{close, partitions};
 use super::producer::{Command, CommitError, Transaction};
 use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
 
@@ -112,30 +110,13 @@ impl Writer {
             Failure::Broken(error) => (error, "it is of no more use".into()),
         };
         tracing::warn!(%error, reason, "the Kafka producer is replaced");
-        let partitions = partitions(client, transaction);
         self.renew()?;
-        // One whose commit was asked for may have been committed, and a fenced one is another's.
-        if matches!(error, CommitError::Aborted { .. }) {
-            self.close(&partitions);
-        }
         Err(error)
     }
 
     fn renew(&mut self) -> Result<(), CommitError> {
         self.discard();
         self.client().map(drop)
-    }
-
-    fn close(&mut self, partitions: &BTreeSet<(Arc<str>, i32)>) {
-        let Some(client) = &self.client else { return };
-        if let Err(error) = close(client, partitions, self.commit_timeout) {
-            tracing::warn!(
-                %error,
-                "the partitions of an aborted transaction could not be closed once more; if one \
-                 stays behind an open transaction, `kafka-transactions.sh find-hanging` finds it"
-            );
-            self.discard();
-        }
     }
 
     /// Purges a broken producer and closes its connections, so that what it has not sent yet is

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -26,27 +26,15 @@ pub(super) enum Failure {
     Broken(CommitError),
 }
 
-/// Collects what became of the records of the present transaction, by their places in it.
+/// Collects the records that were not delivered, by their places in the transaction.
 #[derive(Default)]
 pub(super) struct DeliveryContext {
     failures: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
-    /// To which partitions the others went.
-    delivered: Mutex<Vec<(usize, i32)>>,
 }
 
 impl DeliveryContext {
-    pub(super) fn has_failures(&self) -> bool {
+    fn has_failures(&self) -> bool {
         !self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    pub(super) fn delivered(&self) -> Vec<(usize, i32)> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Forgets about an earlier transaction.
-    pub(super) fn clear(&self) {
-        self.take();
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
@@ -68,16 +56,10 @@ impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        match result {
-            Ok(message) => {
-                let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-                delivered.push((index, message.partition()));
-            }
-            Err((error, _)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-                failures.push((index, code));
-            }
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.push((index, code));
         }
     }
 }
@@ -89,7 +71,7 @@ pub(super) fn attempt(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout;
-    client.context().clear();
+    client.context().take();
     client.begin_transaction().map_err(|error| before_commit(&error))?;
     for (index, record) in transaction.records.iter().enumerate() {
         send(client, index, record, deadline)?;
@@ -180,7 +162,7 @@ fn size(record: &OutRecord) -> usize {
 
 /// Serves delivery reports until none is outstanding. `poll` runs for its whole time whatever
 /// comes in, so it is given none as long as something does.
-pub(super) fn drain(client: &Client, deadline: Instant, until_failure: bool) {
+fn drain(client: &Client, deadline: Instant, until_failure: bool) {
     let mut outstanding = client.in_flight_count();
     while outstanding > 0 && Instant::now() < deadline {
         if until_failure && client.context().has_failures() {
