@@ -196,8 +196,8 @@ impl World {
                     }
                 }
             };
-            // With clocks that are wrong without bound, the next owner's grace time may be over before
-            // this lease is.
+            // With clocks that are wrong without bound, the next owner's grace time may be over
+            // before this lease is.
             let is_allowed =
                 self.plan.is_wild() && wrong.is_some_and(|wrong| wrong != LEASE_PASSED);
             if is_allowed {

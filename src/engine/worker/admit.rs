@@ -124,7 +124,7 @@ impl Worker {
             Fold::Merge if may_fold => self.merge(tail, ix),
             Fold::Supersede if may_fold => self.supersede(now, head, tail, ix),
             Fold::Annihilate if may_fold || mutant::is(Mutant::AnnihilatesSent) => {
-                self.annihilate(now, head, tail, ix)
+                self.annihilate(now, head, tail, ix);
             }
             Fold::Apart | Fold::Merge | Fold::Supersede | Fold::Annihilate => {
                 self.slots[tail].next = ix;
