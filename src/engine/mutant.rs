@@ -38,8 +38,7 @@ mutants! {
     LeaseByWallClock: "the lease counts on the wall clock",
     WatermarkTooFar: "the committed offset is one too far",
     ReplayIgnoresResolved: "a new owner treats what the ledger has as decided as new",
-    EpochIgnored: "what stems from an earlier assignment of a partition is taken for the present \
-                   one",
+    EpochIgnored: "what an earlier assignment of a partition gave is taken for the present one's",
     AbortedWrittenUnasked: "an aborted transaction is written again without a look at what is \
                             still owned",
     AbortedForgotten: "an aborted transaction is not written again",

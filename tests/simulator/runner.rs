@@ -20,6 +20,8 @@ const PAST: &str = include_str!("seeds.txt");
 const SECONDS: u64 = 20;
 /// Seeds among which every kind of fault happens.
 const SEEDS_FOR_ALL_FAULTS: u64 = 1_000;
+/// Seeds after which a long run says how far it is.
+const TOLD_EVERY: u64 = 100_000;
 /// Lines of history that a failure shows.
 const LINES: u64 = 160;
 
@@ -160,7 +162,14 @@ impl Total {
         self.seeds += 1;
         self.steps += outcome.steps;
         self.counts.add(&outcome.counts);
+        if let Some(violation) = &outcome.violation {
+            say(&format!("seed {seed}: {}\n", violation.what));
+        }
         self.failures.extend(outcome.violation.map(|violation| (seed, violation)));
+        if self.seeds.is_multiple_of(TOLD_EVERY) {
+            let (steps, failures) = (self.steps, self.failures.len());
+            say(&format!("{} seeds, {steps} steps, {failures} violations so far\n", self.seeds));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::runner::{be_quiet, number, say, simulate, threads};
 
 /// Seeds that a bug may take.
-const BUDGET: u64 = 50_000;
+const BUDGET: u64 = 200_000;
 const MARKS: [&str; 2] = ["<!-- mutants:begin -->\n", "<!-- mutants:end -->"];
 
 #[derive(Clone, Copy, Debug)]
