@@ -89,6 +89,8 @@ pub(crate) struct Batch {
     pub(crate) ambiguous: bool,
     /// Failures in a row of submits or polls, for the back-off.
     pub(crate) failures: u32,
+    /// This process has asked for the operation.
+    pub(crate) is_polled: bool,
     /// Since when the API has not known the operation.
     pub(crate) vanished: Option<Mono>,
     /// What of it is in which lane.
@@ -162,6 +164,7 @@ impl Batch {
             sends: 0,
             ambiguous: false,
             failures: 0,
+            is_polled: false,
             vanished: None,
             lanes: BTreeMap::new(),
         }

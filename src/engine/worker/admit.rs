@@ -127,6 +127,11 @@ impl Worker {
             Fold::Supersede if has_room && self.fits(tail, ix) => {
                 self.supersede(now, head, tail, ix);
             }
+            // The same sale came before: without it and without its cancellation the device would
+            // stay claimed for the order, so the cancellation goes out in the place of both.
+            Fold::Annihilate if has_room && self.is_claimed_before(head, tail) => {
+                self.supersede(now, head, tail, ix);
+            }
             Fold::Annihilate if may_fold || mutant::is(Mutant::AnnihilatesSent) => {
                 self.annihilate(now, head, tail, ix);
             }
@@ -157,12 +162,28 @@ impl Worker {
         // Two commands of one device in one batch: they were folded, so they fold again.
         self.slots[ix].batch = BatchIx::NONE;
         match fold(&self.slots[head].facts, &self.slots[ix].facts) {
-            Fold::Supersede => {
+            // Had they annihilated each other, they would be in no batch.
+            Fold::Supersede | Fold::Annihilate => {
                 self.swap_in(head, ix);
                 self.slots[head].call = action;
             }
-            Fold::Merge | Fold::Apart | Fold::Annihilate => self.merge(head, ix),
+            Fold::Merge | Fold::Apart => self.merge(head, ix),
         }
+    }
+
+    /// Whether an earlier command has claimed, or will claim, the device for the order of `claim`:
+    /// one before it in the queue of the device, else one that the lane remembers.
+    fn is_claimed_before(&self, head: SlotIx, claim: SlotIx) -> bool {
+        let facts = &self.slots[claim].facts;
+        let earlier = self.slots.list(head).take_while(|ix| *ix != claim);
+        let earlier = earlier.map(|ix| &self.slots[ix].facts);
+        let of_order = earlier.filter(|earlier| earlier.order == facts.order);
+        if let Some(last) = of_order.filter(|f| f.action != Action::UpdateMetadata).last() {
+            return last.action == Action::Claim;
+        }
+        let known = self.lanes.get(&self.slots[claim].lane);
+        let holder = known.and_then(|lane| lane.memory.recall(facts.device)).flatten();
+        holder.is_some_and(|holder| holder.order == Some(facts.order))
     }
 
     /// Whether the metadata of two commands together keep to the bound of one.

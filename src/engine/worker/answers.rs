@@ -151,7 +151,8 @@ impl Worker {
         let Some(batch) = self.batches.get(&ix) else { return };
         if batch.phase == Phase::Polling {
             let account = batch.account;
-            if now.mono >= batch.deadline {
+            // After an outage longer than the deadline the operation may have ended long ago.
+            if now.mono >= batch.deadline && batch.is_polled {
                 self.verify_all(ix, &Why::Deadline);
             } else {
                 self.account(account).polls.push_back(ix);
@@ -171,6 +172,7 @@ impl Worker {
             return;
         }
         let account = batch.account;
+        batch.is_polled = true;
         if matches!(result, Ok(_) | Err(CallFailure::NotFound)) {
             batch.failures = 0;
             self.accounts[usize::from(account.0)].answer();

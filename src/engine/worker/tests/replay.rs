@@ -9,7 +9,7 @@ use super::world::{World, options};
 use crate::engine::slots::SlotIx;
 use crate::engine::worker::Worker;
 use crate::engine::{CommandContent, CommandRead, Options};
-use crate::model::{BatchId, Command, Epoch, Offset, PackedCommand, Partition};
+use crate::model::{BatchId, Command, Epoch, Offset, PackedCommand, Partition, Status};
 
 /// What the ledger answers for, of one lane.
 #[derive(Debug, Default, PartialEq)]
@@ -39,8 +39,6 @@ struct Member {
     content: Command,
     attempts: u16,
     folded: BTreeSet<i64>,
-    /// Commands of the device that wait behind it.
-    behind: usize,
 }
 
 fn image(worker: &Worker, partition: Partition) -> Image {
@@ -61,6 +59,11 @@ fn image(worker: &Worker, partition: Partition) -> Image {
         });
         of_batch.members.insert(slot.offset.0, member(worker, ix));
     }
+    // Which devices the lane claimed is not in the ledger. Without that, a cancellation may take
+    // along a sale in the queue that had to give way to it before.
+    let cancelled = worker.commit.outcomes.iter().map(|decided| &decided.write);
+    let cancelled = cancelled.filter(|write| write.verdict.status == Status::Cancelled);
+    undecided.extend(cancelled.filter(|w| w.partition == partition).map(|w| w.offset.0));
     image.decided = mark.pending().filter(|(_, decided)| *decided).map(|(o, _)| o.0).collect();
     let in_batches: BTreeSet<i64> = image
         .batches
@@ -78,7 +81,6 @@ fn member(worker: &Worker, ix: SlotIx) -> Member {
         content: slots[ix].packed.unpack(),
         attempts: slots[ix].attempts,
         folded: slots.with_folded(ix).skip(1).map(|ix| slots[ix].offset.0).collect(),
-        behind: slots.list(slots[ix].next).map(|ix| 1 + slots.list(slots[ix].folded).count()).sum(),
     }
 }
 

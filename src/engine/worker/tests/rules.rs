@@ -108,6 +108,51 @@ fn a_cancellation_after_the_claim_was_sent_unclaims() {
 }
 
 #[test]
+fn a_cancellation_after_the_same_sale_twice_leaves_nothing_claimed() {
+    // The first one is on its way, or done, when the second one is waiting.
+    for is_done in [false, true] {
+        let mut world = world(options());
+        world.write(0, sale(1, "7", "o1"));
+        world.read_all();
+        while world.submits.is_empty() {
+            world.step();
+        }
+        if is_done {
+            world.run();
+        }
+        world.write(0, sale(1, "7", "o1"));
+        world.write(0, command(Cause::Cancellation, 1, None, "o1"));
+        world.read_all();
+        world.run();
+        assert_eq!(world.statuses(0), ["succeeded", "superseded", "succeeded"]);
+        assert_eq!(world.owner(1), None);
+        world.assert_settled();
+    }
+}
+
+#[test]
+fn a_claim_superseded_by_its_cancellation_is_restored_as_the_unclaim_that_it_became() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    world.run();
+    world.write(0, sale(1, "7", "o1"));
+    world.write(0, command(Cause::Cancellation, 1, None, "o1"));
+    world.read_all();
+    while world.submits.len() < 2 {
+        world.step();
+    }
+    world.run_commits();
+    world.crash();
+    world.run();
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "superseded", "succeeded"]);
+    assert_eq!(world.owner(1), None);
+    world.assert_settled();
+}
+
+#[test]
 fn metadata_rides_with_the_unsent_claim_and_the_last_writer_wins() {
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
@@ -383,10 +428,14 @@ fn a_claim_without_its_metadata_is_no_success_once_its_operation_is_given_up() {
     bare.replay((0, 1), vec![record(accepted(), &[0], 1)]);
     let mut effects = bare.read((0, 1), &[(0, &sale(1, "7", "o2"))]);
     effects.extend(bare.feed(Input::TimePassed));
-    let lookup = effects.iter().find_map(|effect| match effect {
+    // The deadline passed while nobody was there: the operation is asked for once all the same.
+    let call = effects.iter().find_map(call_of_poll).unwrap();
+    let running = Ok(OperationReply::Running { progress: None });
+    bare.feed(Input::Polled { call, result: running });
+    let lookup = Some(bare.run_until(|effect| match effect {
         Effect::Lookup { call, .. } => Some(*call),
         _ => None,
-    });
+    }));
     // Claimed for the same customer by an earlier order.
     let state = crate::model::DeviceState {
         device_id: Some("1".into()),
