@@ -3,7 +3,7 @@
 usage: values_schema.py WORKER_SCHEMA VALUES_SCHEMA [--update]
 
 The worker's is of a newer draft; what older Helm would not understand is written differently or
-left out: the worker checks it again when it starts. `admin` is left out, since the chart makes it.
+left out: the worker checks it again when it starts.
 """
 import json
 import pathlib
@@ -11,9 +11,8 @@ import sys
 
 KEPT = {
     "type", "properties", "items", "additionalProperties", "enum", "minimum", "maximum",
-    "minLength", "maxLength", "description",
+    "minLength", "maxLength", "description", "required",
 }
-OWNED_BY_CHART = ("admin",)
 
 
 def converted(schema):
@@ -41,8 +40,8 @@ def main():
     values = json.loads(text)
     config = converted(worker)
     config["description"] = "The worker's configuration, key by key as in its file."
-    for key in OWNED_BY_CHART:
-        config["properties"].pop(key, None)
+    # Let through, so that the templates can say what to do instead.
+    config["properties"]["admin"] = {"description": "Not to be set: use the chart's `admin`."}
     values["properties"]["config"] = config
     wanted = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     if "--update" in sys.argv[3:]:

@@ -47,6 +47,11 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 {{- if not (default (dict) $config.kafka).bootstrap_servers }}
 - "`config.kafka.bootstrap_servers` is missing: name brokers as host:port, several separated by commas"
 {{- end -}}
+{{- range $broker := splitList "," (default "" (default (dict) $config.kafka).bootstrap_servers) -}}
+  {{- if and (trim $broker) (not (regexMatch "^\\S+:[0-9]+$" (trim $broker))) }}
+- {{ printf "`config.kafka.bootstrap_servers` holds %q: write host:port" (trim $broker) | quote }}
+  {{- end -}}
+{{- end -}}
 {{- $intake := default (dict) $config.intake -}}
 {{- if not (or (default (dict) $config.topics).orders (eq (toString $intake.enabled) "false")) }}
 - "`config.topics.orders` is missing: list the topics of order events, or set `config.intake.enabled: false` for a worker that only works off commands"

@@ -16,7 +16,7 @@ well. Takes dict "root" $ "values" ….
   {{- end }}
 {{- $ports := list -}}
 {{- range $broker := splitList "," $values.config.kafka.bootstrap_servers -}}
-  {{- $ports = append $ports (regexFind "[0-9]+$" (trim $broker) | default "9092" | atoi) -}}
+  {{- $ports = append $ports (regexFind "[0-9]+$" (trim $broker) | atoi) -}}
 {{- end }}
 - ports: # brokers
     {{- range uniq (concat $ports (default (list) $policy.brokerPorts)) }}
