@@ -7,6 +7,7 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 {{- $mistakes := concat
       (include "zerotouch-worker.v1.check.mode" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.required" . | fromYamlArray)
+      (include "zerotouch-worker.v1.check.labels" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.secrets" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.replicas" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.grace" . | fromYamlArray)
@@ -64,8 +65,25 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 {{- end -}}
 {{- end -}}
 
+{{- define "zerotouch-worker.v1.check.labels" -}}
+{{- $ours := include "zerotouch-worker.v1.labels" (dict "root" .root "values" (set (deepCopy .values) "commonLabels" (dict))) | fromYaml -}}
+{{- $ours = merge $ours (include "zerotouch-worker.v1.podSelector" . | fromYaml) -}}
+{{- range $place := list "commonLabels" "podLabels" -}}
+  {{- range $label := keys (get $.values $place) | sortAlpha -}}
+    {{- if hasKey $ours $label }}
+- {{ printf "`%s` holds %s, which the chart sets itself: leave it out" $place $label | quote }}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "zerotouch-worker.v1.check.secrets" -}}
 {{- $values := .values -}}
+{{- range $variable := $values.extraEnv -}}
+  {{- if and $variable.value (regexMatch "PASSWORD|SECRET|TOKEN|KEY_PEM" (upper $variable.name)) }}
+- {{ printf "`extraEnv` holds the value of %s in the open: name a secret instead, by `valueFrom.secretKeyRef`" $variable.name | quote }}
+  {{- end -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range $account := $values.config.accounts -}}
   {{- $names = append $names $account.name -}}

@@ -73,7 +73,11 @@ zerotouch-worker/config-checksum: {{ include "zerotouch-worker.v1.config" . | sh
 metadata:
   labels:
     {{- include "zerotouch-worker.v1.selectorLabels" . | nindent 4 }}
-    {{- with $values.commonLabels }}
+    {{- $common := deepCopy $values.commonLabels }}
+    {{- range keys $values.podLabels }}
+    {{- $_ := unset $common . }}
+    {{- end }}
+    {{- with $common }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     {{- include "zerotouch-worker.v1.podLabels" . | nindent 4 }}
