@@ -23,15 +23,15 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// A command of the built binary that inherits no setting from whoever runs the tests. Another build
-/// of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
+/// A command of the built binary that inherits no setting from whoever runs the tests. Another
+/// build of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
 pub(crate) fn binary() -> Command {
     let named = std::env::var_os("ZEROTOUCH_WORKER_BIN");
     let mut command =
         Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_zerotouch-worker").into()));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("ZEROTOUCH_") || text == "RUST_LOG" {
+        if text.starts_with("ZEROTOUCH_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
             command.env_remove(&name);
         }
     }
@@ -50,9 +50,20 @@ pub(crate) fn run(arguments: &[&str]) -> Said {
 
 impl Process {
     pub(crate) fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(directory, name, arguments, &[])
+    }
+
+    /// With variables in its environment.
+    pub(crate) fn start_with(
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let stderr = directory.join(format!("{name}.stderr"));
         let child = binary()
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(directory.join(format!("{name}.stdout"))).unwrap())
             .stderr(File::create(&stderr).unwrap())

@@ -205,10 +205,16 @@ impl World {
 
     /// Starts a worker.
     pub(crate) fn worker(&mut self) -> Process {
+        self.worker_with(&[])
+    }
+
+    /// Starts a worker with variables in its environment.
+    pub(crate) fn worker_with(&mut self, variables: &[(&str, &str)]) -> Process {
         self.workers += 1;
         let config = self.config();
         let arguments = ["run", "--config", config.to_str().unwrap()];
-        Process::start(self.directory.path(), &format!("worker-{}", self.workers), &arguments)
+        let name = format!("worker-{}", self.workers);
+        Process::start_with(self.directory.path(), &name, &arguments, variables)
     }
 
     /// Writes order events as plain JSON, keyed by order, and waits until they are acknowledged.
