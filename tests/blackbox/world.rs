@@ -166,6 +166,12 @@ impl World {
         self.settings.insert(key.to_owned(), value.to_owned());
     }
 
+    /// Takes a key out of the configuration, for processes started from now on.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
     pub(crate) fn topic(&self, what: &str) -> String {
         format!("{}.{what}", self.name)
     }

@@ -85,8 +85,17 @@ impl Collector {
 
     /// Stops answering, and keeps the connections.
     pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Answers again.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// All spans that have come so far.

@@ -116,9 +116,11 @@ impl Batch {
         self.is_emitted
     }
 
-    /// Whether all is known that its span tells.
+    /// Whether all is known that its span tells. Of a batch of the ledger it never is: each of its
+    /// lanes may ask for the operation by itself, and tells later what it carried.
     pub(super) fn is_complete(&self) -> bool {
-        self.ended.is_some() && !self.links.to.is_empty() && !self.is_emitted
+        let is_linked = !self.is_restored() && !self.links.to.is_empty();
+        self.ended.is_some() && is_linked && !self.is_emitted
     }
 
     /// Its span, if it has one.
