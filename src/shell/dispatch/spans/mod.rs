@@ -291,14 +291,11 @@ impl Spans {
             }
         }
         for operation in touched {
-            match self.batches.get_mut(&operation) {
-                Some(batch) if batch.is_restored() => {
-                    if batch.settle_restored(&operation) {
-                        self.restored.push_back((Instant::now(), operation));
-                    }
-                }
-                Some(batch) => batch.emit(&self.traces, &self.api, &operation),
-                None => {}
+            let Some(batch) = self.batches.get_mut(&operation) else { continue };
+            if !batch.is_restored() {
+                batch.emit(&self.traces, &self.api, &operation);
+            } else if batch.settle_restored(&operation) {
+                self.restored.push_back((Instant::now(), operation));
             }
         }
     }
