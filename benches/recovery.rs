@@ -142,6 +142,7 @@ async fn recover(servers: &str, lanes: usize, devices: usize) {
         clients: vec![Arc::new(client.await.unwrap())],
         stats: Arc::clone(&stats),
         clock: Clock::start(),
+        traces: Default::default(),
         observer: None,
     };
     let drain = CancellationToken::new();

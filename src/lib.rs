@@ -34,7 +34,7 @@
 //! - [`verify`]: the oracle, which checks promises from outside. Names model.
 //! - [`sandbox`]: a double of the reseller API with rules of its own. Names wire, model.
 //! - [`config`]: settings, with all mistakes at once. Names model and the engine's options.
-//! - [`shell`]: Kafka, HTTP, clock, signals, logs. Names model, wire, engine, config.
+//! - [`shell`]: Kafka, HTTP, clock, signals, logs, traces. Names model, wire, engine, config.
 //! - [`demo`]: everything in one process, judged by the oracle. Names all.
 //! - [`cli`]: subcommands and exit statuses; the only place that prints. Names all.
 //!

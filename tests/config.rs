@@ -577,6 +577,25 @@ fn nearly() -> impl Strategy<Value = String> {
     prop::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
 }
 
+#[test]
+fn where_traces_go_is_checked_and_what_opens_the_door_never_prints() {
+    let telemetry = "[telemetry]\notlp_endpoint = \"https://c:4317/\"\notlp_protocol = \"http\"\n\
+                     otlp_headers = { \"x-api-key\" = \"hunter2\" }\n\
+                     resource = { \"k8s.pod.name\" = \"pod-7\" }\n";
+    let config = accepted(&minimal_and(telemetry));
+    assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("https://c:4317"));
+    assert_eq!(config.telemetry.resource["k8s.pod.name"], "pod-7");
+    assert!(config.telemetry.otlp_headers.contains_key("x-api-key"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let wrong = "[telemetry]\notlp_endpoint = \"collector\"\nsample_one_in = 0\n\
+                 otlp_headers = { Authorization = \"hunter2\" }\nca_file = \"{}\"\n";
+    let variables = [("ZEROTOUCH__TELEMETRY__OTLP_HEADERS__API_KEY", "hunter2")];
+    assert_snapshot!(report(&minimal_and(wrong), &variables, &[]));
+    let flag = report(MINIMAL, &[], &["telemetry.otlp_headers=hunter2"]);
+    assert!(flag.contains("telemetry.otlp_headers = [redacted]"), "{flag}");
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -140,6 +140,7 @@ async fn dispatch(name: &str, plan: &TopicPlan, stats: &Arc<Stats>) -> Dispatch 
         clients: vec![Arc::new(ResellerClient::new(client).await.unwrap())],
         stats: Arc::clone(stats),
         clock: Clock::start(),
+        traces: Default::default(),
         observer: None,
     }
 }

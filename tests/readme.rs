@@ -118,10 +118,11 @@ fn the_configurations_shown_can_be_loaded() {
     let load = |text: &str| load_text(Some(("README.md", text)), [], &ConfigArgs::default());
     let readme = readme();
     let shown: Vec<_> = blocks(&readme, "toml").into_iter().map(|(_, text)| text).collect();
-    let [whole, sandbox] = shown.as_slice() else { panic!("{} blocks", shown.len()) };
+    let [whole, sandbox, telemetry] = shown.as_slice() else { panic!("{} blocks", shown.len()) };
     let _ = load(whole).unwrap();
     let rest = "[kafka]\nbootstrap_servers = \"k:9092\"\n[topics]\norders = [\"o\"]\n";
     let _ = load(&format!("{sandbox}\n{rest}")).unwrap();
+    let _ = load(&format!("{sandbox}\n{rest}\n{telemetry}")).unwrap();
 }
 
 #[test]

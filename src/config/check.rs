@@ -9,6 +9,7 @@ use super::decode::{Decoded, missing};
 use super::mistakes::{Mistake, Mistakes, Origin};
 use super::owned_properties::owner;
 use super::settings::{AccountSettings, AuthKind, Settings};
+use super::telemetry;
 use super::validated::Config;
 use super::values::Span;
 
@@ -29,6 +30,7 @@ pub(super) fn check(
     checker.orders_of_size();
     checker.grace();
     checker.log_level();
+    checker.telemetry();
     let Decoded { written, mistakes, .. } = checker.decoded;
     Mistakes::none_of(mistakes)?;
     let leaf = |shown: &str| shown != "a table" && shown != "a list";
@@ -207,8 +209,7 @@ impl Checker<'_> {
 
     /// A path, and not what the file should hold.
     fn path(&mut self, key: &str, path: &Path) {
-        let text = path.to_string_lossy();
-        if text.is_empty() || text.contains(['\n', '{']) || text.contains("-----BEGIN") {
+        if !is_path(path) {
             self.note(key, &[], &"", "expected the path of a file, not its content".to_owned());
         }
     }
@@ -313,6 +314,12 @@ impl Checker<'_> {
         }
     }
 
+    fn telemetry(&mut self) {
+        for (key, problem) in telemetry::problems(&self.settings.telemetry) {
+            self.note(&key, &[], &"", problem.to_owned());
+        }
+    }
+
     fn log_level(&mut self) {
         let level = &self.settings.log.level;
         // A word alone would name a target, and silence everything else: it is a level misspelt.
@@ -340,6 +347,11 @@ fn auth_word(account: &AccountSettings) -> &'static str {
     }
 }
 
+pub(super) fn is_path(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    !text.is_empty() && !text.contains(['\n', '{']) && !text.contains("-----BEGIN")
+}
+
 fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
@@ -354,13 +366,13 @@ fn is_topic(name: &str) -> bool {
 }
 
 /// What is to be known of a base URL here; the HTTP client parses it again.
-struct Endpoint {
+pub(super) struct Endpoint {
     plain: bool,
     local: bool,
 }
 
 impl Endpoint {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (plain, rest) = match text.split_once("://") {
             Some(("https", rest)) => (false, rest),
             Some(("http", rest)) => (true, rest),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::settings::{AccountSettings, AuthKind, Settings, UnclaimGuard};
 use super::validated::{
     AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
-    TopicsConfig,
+    TelemetryConfig, TopicsConfig,
 };
 use crate::engine::{AccountOptions, GuardMode, Options};
 
@@ -39,6 +39,7 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
         },
         shutdown_grace: settings.shutdown.grace.0,
         log: LogConfig { format: settings.log.format, level: settings.log.level.clone() },
+        telemetry: telemetry(settings),
         explained,
     }
 }
@@ -71,6 +72,20 @@ fn topics(settings: &Settings) -> TopicsConfig {
         dead_letters: topics.dead_letters,
         partitions: topics.partitions,
         replication_factor: topics.replication_factor,
+    }
+}
+
+fn telemetry(settings: &Settings) -> TelemetryConfig {
+    let telemetry = settings.telemetry.clone();
+    let headers = telemetry.otlp_headers.into_iter();
+    TelemetryConfig {
+        otlp_endpoint: telemetry.otlp_endpoint.map(|url| url.trim_end_matches('/').to_owned()),
+        otlp_protocol: telemetry.otlp_protocol,
+        otlp_headers: headers.map(|(name, value)| (name, value.0)).collect(),
+        ca_file: telemetry.ca_file,
+        sample_one_in: telemetry.sample_one_in,
+        queue_max: count(telemetry.queue_max),
+        resource: telemetry.resource,
     }
 }
 

@@ -46,7 +46,7 @@ impl Decoded {
             }
             (Kind::Map(element), Value::Table(entries)) => {
                 let mut map = Map::new();
-                self.map(key, element, entries, &mut map);
+                self.map((key, key), element, entries, &mut map);
                 Some(Json::Object(map))
             }
             (Kind::List(element), Value::List(nodes)) => self.list(key, element, nodes),
@@ -97,7 +97,7 @@ impl Decoded {
     /// Keys like `sasl.password` read as nested tables unless quoted; they are joined again.
     fn map(
         &mut self,
-        key: &str,
+        (root, key): (&str, &str),
         element: &Json,
         entries: &BTreeMap<String, Node>,
         map: &mut Map<String, Json>,
@@ -105,11 +105,12 @@ impl Decoded {
         for (name, entry) in entries {
             let inner = join(key, name);
             if let Value::Table(entries) = &entry.value {
-                self.map(&inner, element, entries, map);
+                self.map((root, &inner), element, entries, map);
             } else if self.written.contains_key(&inner) {
                 self.note(&inner, None, &entry.origin, "given twice".to_owned());
             } else if let Some(json) = self.any(&inner, element, entry) {
-                let name = inner.strip_prefix("kafka.properties.").unwrap_or(&inner);
+                let name = inner.strip_prefix(root).and_then(|name| name.strip_prefix('.'));
+                let name = name.unwrap_or(&inner);
                 map.insert(name.to_owned(), json);
             }
         }

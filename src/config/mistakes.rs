@@ -132,7 +132,9 @@ const HARMLESS_PROPERTIES: [&str; 14] = [
 /// Whether the value at `key` may be a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     let property = key.strip_prefix("kafka.properties.");
-    property.is_some_and(|name| !HARMLESS_PROPERTIES.contains(&name) && owner(name).is_none())
+    key.starts_with("telemetry.otlp_headers")
+        || property
+            .is_some_and(|name| !HARMLESS_PROPERTIES.contains(&name) && owner(name).is_none())
 }
 
 /// The text of a value as it may be printed: quoted, on one line, cut, and without what looks like

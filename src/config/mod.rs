@@ -15,14 +15,15 @@ mod owned_properties;
 mod reference;
 pub mod settings;
 mod source;
+mod telemetry;
 mod validated;
 pub mod values;
 
 pub use load::{ConfigArgs, DEFAULT_FILE, VARIABLE_PREFIX, load, load_text};
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use reference::{reference_table, schema};
-pub use settings::{GroupProtocol, LogFormat};
+pub use settings::{GroupProtocol, LogFormat, OtlpProtocol};
 pub use validated::{
     AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
-    TopicsConfig,
+    TelemetryConfig, TopicsConfig,
 };

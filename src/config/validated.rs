@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::settings::{GroupProtocol, LogFormat};
+use super::settings::{GroupProtocol, LogFormat, OtlpProtocol};
 use crate::engine::Options;
 
 /// A configuration without mistakes. Printing it shows no secrets.
@@ -32,6 +32,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// What was set, one line for each key, with where it was set: `batch.items_max = 500
     /// (worker.toml:12)`. What is not listed has its default. Shows no secrets.
     pub explained: Vec<String>,
@@ -164,4 +166,39 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Directives of `EnvFilter`.
     pub level: String,
+}
+
+/// Traces.
+#[derive(Clone)]
+pub struct TelemetryConfig {
+    /// The collector, without a slash at the end; `None`: what the variables of OpenTelemetry say.
+    pub otlp_endpoint: Option<String>,
+    /// How it is spoken to.
+    pub otlp_protocol: OtlpProtocol,
+    /// Headers of every export.
+    pub otlp_headers: BTreeMap<String, SecretString>,
+    /// Certificates to trust beside the usual ones.
+    pub ca_file: Option<PathBuf>,
+    /// One in so many of the order events without trace context begins a trace.
+    pub sample_one_in: u32,
+    /// Spans that wait for the collector, at most.
+    pub queue_max: usize,
+    /// Attributes of this process, beside those of the environment.
+    pub resource: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for TelemetryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of headers are secret.
+        let headers: Vec<_> = self.otlp_headers.keys().collect();
+        f.debug_struct("TelemetryConfig")
+            .field("otlp_endpoint", &self.otlp_endpoint)
+            .field("otlp_protocol", &self.otlp_protocol)
+            .field("otlp_headers", &headers)
+            .field("ca_file", &self.ca_file)
+            .field("sample_one_in", &self.sample_one_in)
+            .field("queue_max", &self.queue_max)
+            .field("resource", &self.resource)
+            .finish()
+    }
 }

@@ -176,6 +176,7 @@ impl Inside {
             clients: vec![Arc::new(client)],
             stats: Arc::clone(&stats),
             clock: Clock::start(),
+            traces: Default::default(),
             observer: Some(Arc::new(observer)),
         };
         let intake = Intake {
@@ -191,6 +192,7 @@ impl Inside {
             linger: Duration::from_millis(20),
             backlog_bytes_max: 8 << 20,
             stats: Arc::clone(&stats),
+            traces: Default::default(),
         };
         let until = drain.clone();
         let task = tokio::spawn(async move {

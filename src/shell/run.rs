@@ -18,6 +18,7 @@ use super::kafka::{
     partition_counts,
 };
 use super::partitions::{self, LOOK_EVERY};
+use super::telemetry::traces::Traces;
 use super::{Clock, Stats, Topics, shutdown};
 use crate::config::{self, AuthConfig, Config};
 use crate::engine::Options;
@@ -69,6 +70,15 @@ const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// # Errors
 /// The worker did not start.
 pub async fn run(config: &Config) -> Result<Ended, StartError> {
+    let traces = Traces::start(&config.telemetry);
+    let ended = until_signal(config, traces.clone()).await;
+    if !matches!(ended, Ok(Ended::CutShort)) {
+        traces.shutdown().await;
+    }
+    ended
+}
+
+async fn until_signal(config: &Config, traces: Traces) -> Result<Ended, StartError> {
     let signals = shutdown::Signals::new();
     let kafka = kafka(config);
     let stats = Arc::new(Stats::default());
@@ -82,7 +92,8 @@ pub async fn run(config: &Config) -> Result<Ended, StartError> {
     let drain = signals.drain.clone();
     tracing::info!(partitions, instance = id, "the worker is up");
     let watched = kafka.clone();
-    let work = work(config.clone(), kafka, clients, partitions, id, stats, drain.clone());
+    let told = (stats, traces);
+    let work = work(config.clone(), kafka, clients, partitions, id, told, drain.clone());
     // A task of its own: when time is up, it is left behind, not waited for.
     let mut work = tokio::spawn(work);
     let topics = [config.topics.commands.as_str(), config.topics.ledger.as_str()];
@@ -120,7 +131,7 @@ async fn work(
     clients: Vec<Arc<ResellerClient>>,
     partitions: u32,
     id: String,
-    stats: Arc<Stats>,
+    (stats, traces): (Arc<Stats>, Traces),
     drain: CancellationToken,
 ) {
     let half = |name: &str| KafkaOptions {
@@ -137,6 +148,7 @@ async fn work(
         clients,
         stats: Arc::clone(&stats),
         clock: Clock::start(),
+        traces: traces.clone(),
         observer: None,
     };
     let intake = Intake {
@@ -155,6 +167,7 @@ async fn work(
         linger: config.intake.linger,
         backlog_bytes_max: BACKLOG_BYTES_MAX,
         stats,
+        traces,
     };
     let enabled = config.intake.enabled;
     let taking = async {

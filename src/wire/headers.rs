@@ -32,12 +32,10 @@ pub const fn outcome_type(action: Action) -> &'static str {
 
 /// Headers of an outcome. `key` is the record's key, see [`super::outcome::key`].
 ///
-/// Its span is a child of the order event's, derived from the outcome id.
+/// Its span is that of [`outcome_trace`].
 #[must_use]
 pub fn outcome<'a>(command: &Command, verdict: &Verdict, key: &'a str) -> [Header<'a>; 8] {
     let id = OutcomeId::from(command.id());
-    let parent = command.traceparent.as_deref().and_then(TraceParent::parse);
-    let trace = parent.unwrap_or_else(|| TraceParent::root(&command.source));
     [
         (CE_SPECVERSION, Cow::Borrowed(SPEC_VERSION)),
         (CE_ID, Cow::Owned(id.to_string())),
@@ -46,8 +44,16 @@ pub fn outcome<'a>(command: &Command, verdict: &Verdict, key: &'a str) -> [Heade
         (CE_SUBJECT, Cow::Borrowed(key)),
         (CE_TIME, Cow::Owned(verdict.completed_at.to_string())),
         (CONTENT_TYPE, Cow::Borrowed("application/json")),
-        (TRACEPARENT, Cow::Owned(trace.child(id.0.as_bytes()).to_string())),
+        (TRACEPARENT, Cow::Owned(outcome_trace(command).to_string())),
     ]
+}
+
+/// The span that an outcome names: below the command's, derived from the outcome id.
+#[must_use]
+pub fn outcome_trace(command: &Command) -> TraceParent {
+    let parent = command.traceparent.as_deref().and_then(TraceParent::parse);
+    let trace = parent.unwrap_or_else(|| TraceParent::root(&command.source));
+    trace.child(OutcomeId::from(command.id()).0.as_bytes())
 }
 
 /// Prefix of every header of a dead letter. The record's own headers go before them, without any
@@ -123,7 +129,13 @@ impl TraceParent {
     #[must_use]
     pub fn root(source: &Source) -> Self {
         let Source { topic, partition, offset } = source;
-        let digest = blake3::hash(format!("{topic}/{partition}/{offset}").as_bytes());
+        Self::of(&format!("{topic}/{partition}/{offset}"))
+    }
+
+    /// The trace and span of something with a name; sampled, and the same in every run.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let digest = blake3::hash(name.as_bytes());
         let mut trace = [0; 16];
         trace.copy_from_slice(&digest.as_bytes()[..16]);
         // A digest of nothing but zeros would be the invalid id.

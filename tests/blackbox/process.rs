@@ -31,7 +31,7 @@ pub(crate) fn binary() -> Command {
         Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_zerotouch-worker").into()));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("ZEROTOUCH_") || text == "RUST_LOG" {
+        if text.starts_with("ZEROTOUCH_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
             command.env_remove(&name);
         }
     }
@@ -50,9 +50,20 @@ pub(crate) fn run(arguments: &[&str]) -> Said {
 
 impl Process {
     pub(crate) fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(directory, name, arguments, &[])
+    }
+
+    /// With variables in its environment.
+    pub(crate) fn start_with(
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let stderr = directory.join(format!("{name}.stderr"));
         let child = binary()
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(directory.join(format!("{name}.stdout"))).unwrap())
             .stderr(File::create(&stderr).unwrap())

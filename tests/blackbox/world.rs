@@ -166,6 +166,12 @@ impl World {
         self.settings.insert(key.to_owned(), value.to_owned());
     }
 
+    /// Takes a key out of the configuration, for processes started from now on.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
     pub(crate) fn topic(&self, what: &str) -> String {
         format!("{}.{what}", self.name)
     }
@@ -208,10 +214,16 @@ impl World {
 
     /// Starts a worker.
     pub(crate) fn worker(&mut self) -> Process {
+        self.worker_with(&[])
+    }
+
+    /// Starts a worker with variables in its environment.
+    pub(crate) fn worker_with(&mut self, variables: &[(&str, &str)]) -> Process {
         self.workers += 1;
         let config = self.config();
         let arguments = ["run", "--config", config.to_str().unwrap()];
-        Process::start(self.directory.path(), &format!("worker-{}", self.workers), &arguments)
+        let name = format!("worker-{}", self.workers);
+        Process::start_with(self.directory.path(), &name, &arguments, variables)
     }
 
     /// What all workers so far have said on standard error.

@@ -7,6 +7,7 @@
 mod api;
 mod kafka;
 mod process;
+mod telemetry;
 mod work;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::config::values::{ByteSize, Span};
 pub use api::{AccountSettings, ApiSettings, AuthKind, AuthSettings};
 pub use kafka::{GroupProtocol, KafkaSettings, TopicsSettings};
 pub use process::{IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
+pub use telemetry::{OtlpProtocol, TelemetrySettings};
 pub use work::{
     BatchSettings, GuardSettings, LimitsSettings, OperationSettings, RetrySettings, UnclaimGuard,
 };
@@ -55,6 +57,8 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
 }
 
 const fn millis(number: u64) -> Span {

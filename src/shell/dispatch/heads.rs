@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::engine::{HeadReport, Mono, Now, Worker};
 
+use super::spans::Spans;
+
 /// How often the heads are looked at: it takes a look at every command in memory.
 const EVERY: Duration = Duration::from_secs(60);
 /// From when on a head is worth a line: operations take minutes, seldom longer.
@@ -17,9 +19,11 @@ pub(super) struct Heads {
 
 impl Heads {
     /// Logs the heads that have held their lanes for long, if it is time to.
-    pub(super) fn tell(&mut self, worker: &Worker, now: Now) {
+    pub(super) fn tell(&mut self, worker: &Worker, now: Now, spans: &Spans) {
         for head in self.due(worker, now) {
             let batch = head.batch.as_ref();
+            let operation = batch.and_then(|batch| batch.operation.as_deref());
+            let trace = operation.and_then(|operation| spans.trace_of_operation(operation));
             tracing::warn!(
                 partition = head.partition,
                 offset = head.offset,
@@ -30,7 +34,8 @@ impl Heads {
                 phase = batch.map(|batch| batch.phase),
                 action = batch.map(|batch| batch.action.as_str()),
                 account = batch.map(|batch| &*batch.account),
-                operation = batch.and_then(|batch| batch.operation.as_deref()),
+                operation,
+                trace_id = trace.map(tracing::field::display),
                 "a command holds back the read position of its lane; commands of other devices go \
                  on, but after a restart all behind it are read again"
             );

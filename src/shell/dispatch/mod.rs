@@ -7,7 +7,9 @@
 mod gauges;
 mod heads;
 mod ledger;
+mod message;
 mod session;
+mod spans;
 mod translate;
 
 use std::sync::Arc;
@@ -18,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Options, Transaction};
 use crate::shell::http::ResellerClient;
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Clock, Stats, Topics};
 
 pub use ledger::{Replay, replay as replay_ledger};
-use session::{Ended, Session};
+use message::Ended;
+use session::Session;
 pub(in crate::shell) use translate::{header, outcome_record};
 
 /// What dispatch works with.
@@ -40,6 +44,8 @@ pub struct Dispatch {
     pub stats: Arc<Stats>,
     /// The clock.
     pub clock: Clock,
+    /// Where spans go.
+    pub traces: Traces,
     /// Told of every committed transaction, for those who watch.
     pub observer: Option<Observer>,
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Effect, Input, Options, Submit, Transaction, Worker};
+use tracing::Instrument as _;
+
+use crate::engine::{CallNumber, CommandRead, Effect, Input, Options, Submit, Worker};
 use crate::model::{CallFailure, Epoch, Offset, Partition};
 use crate::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
@@ -16,37 +18,9 @@ use crate::shell::kafka::{
 
 use super::heads::Heads;
 use super::ledger::{Unread, replay};
+use super::message::{Attempt, Ended, Message};
+use super::spans::Spans;
 use super::{Dispatch, gauges, translate};
-
-/// How a session ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// As asked.
-    Drained,
-    /// It could not go on.
-    Broken(String),
-}
-
-/// What comes in from the threads and tasks of the session.
-#[derive(Debug)]
-enum Message {
-    Consumer(ConsumerEvent),
-    Input(Input),
-    Committed(Attempt, Result<(), CommitError>),
-    Broken(String),
-    /// A ledger partition could not be read, for this reason.
-    Unread(Partition, Epoch, String),
-    /// It is time to read it again.
-    ReadAgain(Partition, Epoch),
-}
-
-/// One try to write a transaction.
-#[derive(Debug)]
-struct Attempt {
-    contents: Arc<Transaction>,
-    /// Places among its records that were too large and are written in a shorter form.
-    shortened: BTreeSet<usize>,
-}
 
 /// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
 /// consumer that finds no room waits, so a session that lags behind bounds what is in memory.
@@ -64,6 +38,7 @@ pub(super) struct Session {
     epoch_next: u64,
     unread: Unread,
     heads: Heads,
+    spans: Spans,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
     ended: Option<Ended>,
@@ -81,6 +56,7 @@ impl Session {
             Err(reason) => return Ended::Broken(reason),
         };
         let ended = session.work(&mut inbox, &drain).await;
+        session.spans.flush(true);
         // Threads that wait for room in the inbox must not keep the clients from closing.
         drop(inbox);
         // Leaving the group and closing the producer block for a moment.
@@ -113,6 +89,7 @@ impl Session {
             epoch_next: 0,
             unread: Unread::default(),
             heads: Heads::default(),
+            spans: Spans::new(&dispatch),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
             ended: None,
@@ -143,7 +120,8 @@ impl Session {
                 }
                 _ = gauges.tick() => {
                     self.producer.end_process_if_hung();
-                    self.heads.tell(&self.worker, self.dispatch.clock.now());
+                    self.spans.flush(false);
+                    self.heads.tell(&self.worker, self.dispatch.clock.now(), &self.spans);
                     gauges::set(&self.dispatch.stats, &self.worker.report(), self.unread.len());
                 }
                 () = sleep => self.feed(Input::TimePassed),
@@ -164,6 +142,7 @@ impl Session {
                 {
                     tracing::info!(%partition, failures, "the ledger of a lane was read at last");
                 }
+                self.spans.answered(&input);
                 self.feed(input);
             }
             Message::Unread(partition, epoch, reason) => self.on_unread(partition, epoch, &reason),
@@ -182,6 +161,7 @@ impl Session {
         match result {
             Ok(()) => {
                 self.dispatch.stats.transactions.add(1);
+                self.spans.committed(&attempt.contents);
                 self.feed(Input::Committed { transaction });
             }
             Err(CommitError::Aborted { reason, .. }) => {
@@ -242,6 +222,7 @@ impl Session {
     fn forget(&mut self, partition: i32) {
         self.epochs.remove(&partition);
         self.unread.settled(Partition(partition));
+        self.spans.forget(Partition(partition));
     }
 
     fn on_consumer(&mut self, event: ConsumerEvent) {
@@ -290,6 +271,9 @@ impl Session {
         }
         for (partition, commands) in lanes {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
+                if let Some(CommandRead { offset, .. }) = commands.first() {
+                    self.spans.read(Partition(partition), *offset);
+                }
                 self.feed(Input::CommandsRead { partition: Partition(partition), epoch, commands });
             }
         }
@@ -312,11 +296,15 @@ impl Session {
             Effect::Commit(contents) => {
                 self.commit(Attempt { contents, shortened: BTreeSet::new() });
             }
-            Effect::Submit(submit) => self.submit(submit),
+            Effect::Submit(submit) => {
+                self.spans.submitting(&submit);
+                self.submit(submit);
+            }
             Effect::Poll { call, account, operation } => {
                 self.dispatch.stats.polls.add(1);
+                self.spans.polling(call, account, &operation);
                 let client = self.client(account);
-                self.answer(async move {
+                self.answer(call, async move {
                     let result = match client {
                         Some(client) => client.poll(&operation).await,
                         None => Err(no_client()),
@@ -326,8 +314,9 @@ impl Session {
             }
             Effect::Lookup { call, account, command } => {
                 self.dispatch.stats.lookups.add(1);
+                self.spans.looking_up(call, account, &command);
                 let client = self.client(account);
-                self.answer(async move {
+                self.answer(call, async move {
                     let result = match client {
                         Some(client) => client.lookup(&command).await,
                         None => Err(no_client()),
@@ -346,7 +335,7 @@ impl Session {
         self.dispatch.stats.submits.add(1);
         let client = self.client(submit.account);
         let clock = self.dispatch.clock;
-        self.answer(async move {
+        self.answer(submit.call, async move {
             let Submit { call, action, lease_until, commands, .. } = submit;
             let result = match client {
                 None => Err(no_client()),
@@ -360,10 +349,15 @@ impl Session {
     }
 
     /// Runs a call and hands its answer to the engine.
-    fn answer(&self, call: impl Future<Output = Input> + Send + 'static) {
+    fn answer(&self, number: CallNumber, call: impl Future<Output = Input> + Send + 'static) {
         let (messages, stats) = (self.messages.clone(), Arc::clone(&self.dispatch.stats));
+        let trace = self.spans.trace_of_call(number);
+        let span = trace.map_or_else(
+            tracing::Span::none,
+            |trace| tracing::info_span!("trace", trace_id = %trace),
+        );
         tokio::spawn(async move {
-            let input = call.await;
+            let input = call.instrument(span).await;
             let failed = matches!(
                 input,
                 Input::Submitted { result: Err(_), .. }

@@ -8,7 +8,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod options;
-mod tls;
+pub(in crate::shell) mod tls;
 mod token;
 
 pub use client::{DevicePage, ResellerClient};

@@ -14,7 +14,7 @@ use super::ClientError;
 ///
 /// # Errors
 /// An unusable CA file; or, if `is_needed`, nobody to trust at all.
-pub(super) fn client_config(
+pub(in crate::shell) fn client_config(
     ca_file: Option<&Path>,
     is_needed: bool,
 ) -> Result<ClientConfig, ClientError> {

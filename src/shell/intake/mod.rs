@@ -5,6 +5,7 @@
 //! one whose fate is unknown ends the session, and the next one reads from the committed offsets.
 
 mod session;
+mod spans;
 mod translate;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::intake::IntakeOptions;
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Stats, Topics};
 use crate::wire::order::Limits;
 
@@ -40,6 +42,8 @@ pub struct Intake {
     pub backlog_bytes_max: usize,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// Between two sessions, at first and at most.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
@@ -68,6 +68,8 @@ pub(super) struct Session {
     /// In the running transaction.
     running: Vec<Part>,
     is_running: bool,
+    /// When the running transaction was begun.
+    sent: SystemTime,
     /// Partitions lost while the transaction runs: should it be aborted, their part of it is for
     /// the next owner, even if that is this worker again.
     lost: BTreeSet<TopicPartition>,
@@ -118,6 +120,7 @@ impl Session {
             paused: false,
             running: Vec::new(),
             is_running: false,
+            sent: SystemTime::UNIX_EPOCH,
             lost: BTreeSet::new(),
             closing: BTreeSet::new(),
             messages,
@@ -232,6 +235,7 @@ impl Session {
             written += taken.records.len();
             self.running.push(Part { partition, offset, taken, origin: (records, place) });
         }
+        self.sent = SystemTime::now();
         // What is left has waited long enough.
         self.due = self.due.filter(|_| !self.backlog.is_empty());
         if self.backlog.is_empty() {
@@ -273,7 +277,10 @@ impl Session {
             Ok(()) => {
                 stats.transactions.add(1);
                 stats.orders.add(self.running.len() as u64);
-                for Part { taken, .. } in self.running.drain(..) {
+                for Part { partition, offset, taken, .. } in self.running.drain(..) {
+                    if let Some(trace) = &taken.trace {
+                        trace.emit(&self.intake, &partition, offset, taken.commands, self.sent);
+                    }
                     stats.commands.add(taken.commands);
                     stats.outcomes.add(taken.outcomes);
                     stats.refused.add(taken.outcomes);
@@ -322,7 +329,12 @@ impl Session {
                          topic takes; shorten its ids and metadata"
                     );
                     let rejection = Rejection::new(DeadLetterReason::TooLarge, text);
+                    let mut trace = part.taken.trace.take();
+                    if let Some(trace) = &mut trace {
+                        trace.reject(&rejection);
+                    }
                     part.taken = reject(&self.intake, &record, rejection);
+                    part.taken.trace = trace;
                 }
                 return;
             }

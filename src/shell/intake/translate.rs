@@ -13,6 +13,7 @@ use crate::wire::headers::DEAD_LETTER_PREFIX;
 use crate::wire::order::{Record, decode};
 
 use super::Intake;
+use super::spans::EventTrace;
 
 /// What one record became.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Taken {
     pub(super) commands: u64,
     pub(super) outcomes: u64,
     pub(super) dead_letters: u64,
+    /// Its trace, if it is sampled.
+    pub(super) trace: Option<EventTrace>,
 }
 
 /// Takes one record in. Total: whatever it is, something follows from it.
@@ -41,12 +44,17 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>) -> Taken {
     };
     let now = Timestamp::now();
     match decode(&input, &intake.limits) {
-        Ok(event) => lines(intake, map(event, &source, now, &intake.options)),
+        Ok(mut event) => {
+            let trace = EventTrace::of_event(&intake.traces, &mut event, &source);
+            lines(intake, map(event, &source, now, &intake.options), trace)
+        }
         Err(rejection) => {
+            let trace = EventTrace::of_rejected(&intake.traces, &headers, &source, &rejection);
             let letter = DeadLetter { rejection, source, recorded_at, rejected_at: now };
             Taken {
                 records: vec![dead_letter(intake, record, &letter)],
                 dead_letters: 1,
+                trace,
                 ..Taken::default()
             }
         }
@@ -69,8 +77,9 @@ pub(super) fn reject(intake: &Intake, record: &RecordView<'_>, rejection: Reject
     Taken { records, dead_letters: 1, ..Taken::default() }
 }
 
-fn lines(intake: &Intake, lines: Vec<Intaken>) -> Taken {
-    let mut taken = Taken { records: Vec::with_capacity(lines.len()), ..Taken::default() };
+fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Taken {
+    let records = Vec::with_capacity(lines.len());
+    let mut taken = Taken { records, trace, ..Taken::default() };
     for line in lines {
         match line {
             Intaken::Command(command) => {
@@ -79,6 +88,9 @@ fn lines(intake: &Intake, lines: Vec<Intaken>) -> Taken {
             }
             Intaken::Refused(refused) => {
                 taken.outcomes += 1;
+                if let Some(trace) = &mut taken.trace {
+                    trace.refused(&refused);
+                }
                 let record = outcome_record(&intake.topics, &refused.command, &refused.verdict);
                 taken.records.push(record);
             }

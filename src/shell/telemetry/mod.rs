@@ -1,3 +1,4 @@
-//! What the process tells about itself.
+//! What the worker tells about itself while it runs: log lines and traces.
 
 pub mod logs;
+pub mod traces;

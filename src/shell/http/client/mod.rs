@@ -97,6 +97,15 @@ impl ResellerClient {
         Ok(Self { inner: Arc::new(Inner { http, options, base_url, tokens }) })
     }
 
+    /// Host and port of the API, for traces.
+    #[must_use]
+    pub fn server(&self) -> (String, Option<u16>) {
+        match Url::parse(&self.inner.base_url) {
+            Ok(url) => (url.host_str().unwrap_or_default().to_owned(), url.port_or_known_default()),
+            Err(_) => (String::new(), None),
+        }
+    }
+
     /// Submits a batch and gives the name of the operation that carries it.
     ///
     /// Leaves no later than `not_after`, else it is not sent.

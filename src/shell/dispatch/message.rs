@@ -1,0 +1,38 @@
+//! What comes in to a session, and how it ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::{Input, Transaction};
+use crate::model::{Epoch, Partition};
+use crate::shell::kafka::{CommitError, ConsumerEvent};
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// As asked.
+    Drained,
+    /// It could not go on.
+    Broken(String),
+}
+
+/// What comes in from the threads and tasks of the session.
+#[derive(Debug)]
+pub(super) enum Message {
+    Consumer(ConsumerEvent),
+    Input(Input),
+    Committed(Attempt, Result<(), CommitError>),
+    Broken(String),
+    /// A ledger partition could not be read, for this reason.
+    Unread(Partition, Epoch, String),
+    /// It is time to read it again.
+    ReadAgain(Partition, Epoch),
+}
+
+/// One try to write a transaction.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) contents: Arc<Transaction>,
+    /// Places among its records that were too large and are written in a shorter form.
+    pub(super) shortened: BTreeSet<usize>,
+}
