@@ -432,10 +432,10 @@ fn a_claim_without_its_metadata_is_no_success_once_its_operation_is_given_up() {
     let call = effects.iter().find_map(call_of_poll).unwrap();
     let running = Ok(OperationReply::Running { progress: None });
     bare.feed(Input::Polled { call, result: running });
-    let lookup = Some(bare.run_until(|effect| match effect {
+    let call = bare.run_until(|effect| match effect {
         Effect::Lookup { call, .. } => Some(*call),
         _ => None,
-    }));
+    });
     // Claimed for the same customer by an earlier order.
     let state = crate::model::DeviceState {
         device_id: Some("1".into()),
@@ -443,7 +443,6 @@ fn a_claim_without_its_metadata_is_no_success_once_its_operation_is_given_up() {
         reseller: Some("1".into()),
         metadata: std::iter::once(("ordernumber".into(), "o1".into())).collect(),
     };
-    let call = lookup.unwrap();
     let effects = bare.feed(Input::LookedUp { call, result: Ok(Some(state)) });
     let [Effect::Commit(transaction)] = &effects[..] else { panic!("{effects:?}") };
     let statuses: Vec<_> =
