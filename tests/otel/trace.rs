@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::Record;
 use crate::collector::Collector;
@@ -167,4 +167,33 @@ fn a_batch_of_several_orders_is_linked_to_all_and_what_is_not_sampled_is_not_see
     let named_by = world.outcome_of("event-d").record.header("traceparent").unwrap();
     assert_eq!(named_by, format!("00-{}-{}-01", refused.trace, refused.id));
     assert!(world.sandbox.device(&key(1)).is_some());
+}
+
+#[test]
+fn a_failed_call_is_in_the_trace_and_the_log_line_about_it_names_the_trace() {
+    let Some(collector) = Collector::start() else { return };
+    let settings = [
+        ("retry.ambiguous_grace", "\"1s\""),
+        ("log.format", "\"json\""),
+        ("log.level", "\"warn\""),
+    ];
+    let setup = Setup { settings: &settings, ..Setup::default() };
+    let mut world = traced_world("failed-call", &collector, "http", setup);
+    let fault = json!({"kind": "status", "http": 503});
+    world.sandbox.rule(&json!({"method": "claimAsync", "times": 1, "fault": fault}));
+    let mut worker = world.worker();
+    send_traced(&mut world, &sale("event-1", "order-1", "100", &[1]), &traceparent('f', "01"));
+    world.wait_for_outcomes(1, SOON);
+    worker.signal("-TERM");
+    assert_eq!(worker.exit_code(END), 0, "{}", worker.stderr());
+    let spans = collector.wait_for("both batches", |spans| named(spans, "claim batch").len() == 2);
+    let calls = named(&spans, CLAIM);
+    let failed: Vec<_> = calls.iter().filter(|span| span.status == 2).collect();
+    assert_eq!((calls.len(), failed.len()), (2, 1));
+    assert_eq!(failed[0].attribute("error.type"), "no_usable_answer");
+    assert!(spans.iter().all(|span| span.trace == "f".repeat(32)));
+    let log = worker.stderr();
+    let line = log.lines().find(|line| line.contains("the answer to a submit was lost"));
+    let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    assert_eq!(line["span"]["trace_id"], "f".repeat(32));
 }

@@ -19,7 +19,7 @@ use crate::shell::kafka::{
 use super::heads::Heads;
 use super::ledger::{Unread, replay};
 use super::message::{Attempt, Ended, Message};
-use super::spans::Spans;
+use super::spans::{Spans, answered_call};
 use super::{Dispatch, gauges, translate};
 
 /// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
@@ -142,8 +142,9 @@ impl Session {
                 {
                     tracing::info!(%partition, failures, "the ledger of a lane was read at last");
                 }
+                let span = self.spans.log_span(answered_call(&input));
                 self.spans.answered(&input);
-                self.feed(input);
+                span.in_scope(|| self.feed(input));
             }
             Message::Unread(partition, epoch, reason) => self.on_unread(partition, epoch, &reason),
             Message::ReadAgain(partition, epoch) => {
@@ -351,11 +352,7 @@ impl Session {
     /// Runs a call and hands its answer to the engine.
     fn answer(&self, number: CallNumber, call: impl Future<Output = Input> + Send + 'static) {
         let (messages, stats) = (self.messages.clone(), Arc::clone(&self.dispatch.stats));
-        let trace = self.spans.trace_of_call(number);
-        let span = trace.map_or_else(
-            tracing::Span::none,
-            |trace| tracing::info_span!("trace", trace_id = %trace),
-        );
+        let span = self.spans.log_span(Some(number));
         tokio::spawn(async move {
             let input = call.instrument(span).await;
             let failed = matches!(

@@ -113,6 +113,16 @@ fn sampled(command: &PackedCommand) -> Option<TraceParent> {
     flags.is_sampled().then_some(TraceParent { trace_id, span_id, flags })
 }
 
+/// The call that an input answers.
+pub(super) fn answered_call(input: &Input) -> Option<CallNumber> {
+    match input {
+        Input::Submitted { call, .. }
+        | Input::Polled { call, .. }
+        | Input::LookedUp { call, .. } => Some(*call),
+        _ => None,
+    }
+}
+
 impl Spans {
     pub(super) fn new(dispatch: &Dispatch) -> Self {
         Self {
@@ -191,8 +201,17 @@ impl Spans {
         self.calls.insert(call, Call { started: SystemTime::now(), about });
     }
 
-    /// The trace that a call is part of, for log lines.
-    pub(super) fn trace_of_call(&self, call: CallNumber) -> Option<TraceId> {
+    /// What log lines about a call say of its trace.
+    pub(super) fn log_span(&self, call: Option<CallNumber>) -> tracing::Span {
+        let trace = call.and_then(|call| self.trace_of_call(call));
+        // Of the highest level, so that every line has it, whatever is let through.
+        trace.map_or_else(
+            tracing::Span::none,
+            |trace| tracing::error_span!("trace", trace_id = %trace),
+        )
+    }
+
+    fn trace_of_call(&self, call: CallNumber) -> Option<TraceId> {
         match &self.calls.get(&call)?.about {
             About::Submit(batch) => batch.trace(),
             About::Poll(operation) => self.batches.get(operation)?.trace(),
