@@ -18,11 +18,12 @@ mod source;
 mod validated;
 pub mod values;
 
+pub use check::{LOG_LEVEL_EXPECTED, is_log_level};
 pub use load::{ConfigArgs, DEFAULT_FILE, VARIABLE_PREFIX, load, load_text};
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use reference::{reference_table, schema};
 pub use settings::{GroupProtocol, LogFormat};
 pub use validated::{
-    AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
-    TopicsConfig,
+    AccountConfig, AdminConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig,
+    LogConfig, TopicsConfig,
 };

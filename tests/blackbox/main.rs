@@ -16,6 +16,7 @@ mod process;
 mod sandbox;
 mod world;
 
+mod admin;
 mod bad_input;
 mod batches;
 mod commands;

@@ -18,7 +18,7 @@ use crate::config::values::{ByteSize, Span};
 
 pub use api::{AccountSettings, ApiSettings, AuthKind, AuthSettings};
 pub use kafka::{GroupProtocol, KafkaSettings, TopicsSettings};
-pub use process::{IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
+pub use process::{AdminSettings, IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
 pub use work::{
     BatchSettings, GuardSettings, LimitsSettings, OperationSettings, RetrySettings, UnclaimGuard,
 };
@@ -55,6 +55,8 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// How the worker is watched and controlled.
+    pub admin: AdminSettings,
 }
 
 const fn millis(number: u64) -> Span {

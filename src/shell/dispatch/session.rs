@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Effect, Input, Options, Submit, Transaction, Worker};
@@ -13,10 +14,12 @@ use crate::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
     StartAt, TopicPartition, TransactionalProducer,
 };
+use crate::shell::telemetry::metrics::{Decided, Half};
 
 use super::heads::Heads;
 use super::ledger::{Unread, replay};
-use super::{Dispatch, gauges, translate};
+use super::tell::Teller;
+use super::{Dispatch, tell, translate};
 
 /// How a session ended.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub(super) struct Session {
     epoch_next: u64,
     unread: Unread,
     heads: Heads,
+    teller: Teller,
+    paused: watch::Receiver<BTreeSet<Arc<str>>>,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
     ended: Option<Ended>,
@@ -72,6 +77,9 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
+        let stats = Arc::clone(&dispatch.stats);
+        stats.metrics.session(Half::Dispatch);
+        stats.board.begins(Half::Dispatch);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
             began = Self::begin(dispatch, messages) => began,
@@ -81,6 +89,7 @@ impl Session {
             Err(reason) => return Ended::Broken(reason),
         };
         let ended = session.work(&mut inbox, &drain).await;
+        stats.board.closes(Half::Dispatch);
         // Threads that wait for room in the inbox must not keep the clients from closing.
         drop(inbox);
         // Leaving the group and closing the producer block for a moment.
@@ -113,6 +122,8 @@ impl Session {
             epoch_next: 0,
             unread: Unread::default(),
             heads: Heads::default(),
+            teller: Teller::default(),
+            paused: dispatch.stats.board.paused(),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
             ended: None,
@@ -123,6 +134,8 @@ impl Session {
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
         let mut draining = false;
+        // Accounts that were held back before this session are so still.
+        self.paused.mark_changed();
         loop {
             if let Some(ended) = self.ended.take() {
                 return ended;
@@ -144,14 +157,25 @@ impl Session {
                 _ = gauges.tick() => {
                     self.producer.end_process_if_hung();
                     self.heads.tell(&self.worker, self.dispatch.clock.now());
-                    gauges::set(&self.dispatch.stats, &self.worker.report(), self.unread.len());
+                    let at = (&self.worker, self.dispatch.clock.now());
+                    self.teller.tell(&self.dispatch, at, &self.unread, &self.consumer);
                 }
+                Ok(()) = self.paused.changed() => self.hold_accounts(),
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
                     Some(message) => self.on_message(message),
                     None => return Ended::Broken("the session's threads are gone".into()),
                 },
             }
+        }
+    }
+
+    /// Tells the engine which accounts are held back by hand.
+    fn hold_accounts(&mut self) {
+        let held = self.paused.borrow_and_update().clone();
+        for (name, account) in Arc::clone(&self.accounts).iter() {
+            let paused = held.contains(name.as_str());
+            self.feed(Input::AccountPaused { account: *account, paused });
         }
     }
 
@@ -226,6 +250,7 @@ impl Session {
             return;
         }
         self.dispatch.stats.ledger_retries.add(1);
+        self.dispatch.stats.metrics.retry("ledger");
         let (failures, wait) = self.unread.failed(partition, epoch);
         tracing::error!(
             %partition, failures, ?wait, reason,
@@ -297,6 +322,7 @@ impl Session {
 
     /// One input, then all that follows from it.
     fn feed(&mut self, input: Input) {
+        self.teller.note(&self.dispatch.stats, &input);
         self.worker.handle(self.dispatch.clock.now(), input);
         while let Some(effect) = self.worker.next_effect() {
             self.carry_out(effect);
@@ -343,7 +369,7 @@ impl Session {
     }
 
     fn submit(&self, submit: Submit) {
-        self.dispatch.stats.submits.add(1);
+        tell::submit(&self.dispatch, &submit);
         let client = self.client(submit.account);
         let clock = self.dispatch.clock;
         self.answer(async move {
@@ -364,13 +390,7 @@ impl Session {
         let (messages, stats) = (self.messages.clone(), Arc::clone(&self.dispatch.stats));
         tokio::spawn(async move {
             let input = call.await;
-            let failed = matches!(
-                input,
-                Input::Submitted { result: Err(_), .. }
-                    | Input::Polled { result: Err(_), .. }
-                    | Input::LookedUp { result: Err(_), .. }
-            );
-            stats.failed_calls.add(u64::from(failed));
+            tell::answer(&stats, &input);
             let _ = messages.send(Message::Input(input)).await;
         });
     }
@@ -382,15 +402,14 @@ impl Session {
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
         let encoding = tokio::task::spawn_blocking(move || {
             let Attempt { contents, shortened } = &attempt;
-            let encoded = translate::transaction(&dispatch.topics, contents, shortened, group);
+            let (topics, mut decided) = (&dispatch.topics, Decided::default());
+            let encoded = translate::transaction(topics, contents, shortened, group, &mut decided);
+            let began = Instant::now();
             producer.commit(encoded, move |result| {
                 let contents = &attempt.contents;
-                if result.is_ok() {
-                    dispatch.stats.outcomes.add(contents.outcomes.len() as u64);
-                    dispatch.stats.dead_letters.add(contents.dead_letters.len() as u64);
-                    if let Some(observer) = &dispatch.observer {
-                        observer(contents);
-                    }
+                tell::committed(&dispatch.stats, contents, decided, &result, began.elapsed());
+                if let Some(observer) = dispatch.observer.as_ref().filter(|_| result.is_ok()) {
+                    observer(contents);
                 }
                 let _ = messages.blocking_send(Message::Committed(attempt, result));
             });

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::shell::Topics;
 use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordView};
+use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
 use crate::wire::headers::Header;
 
@@ -63,18 +64,19 @@ pub(super) fn topic_of(topics: &Topics, contents: &Transaction, index: usize) ->
 }
 
 /// Encodes a transaction: outcomes, then dead letters, then the ledger; those at the places in
-/// `shortened` in their shorter form.
+/// `shortened` in their shorter form. Notes every outcome in `decided`.
 pub(super) fn transaction(
     topics: &Topics,
     contents: &Transaction,
     shortened: &BTreeSet<usize>,
     group: Option<Arc<GroupMetadata>>,
+    decided: &mut Decided,
 ) -> kafka::Transaction {
     let Transaction { ledger, outcomes, dead_letters, offsets, .. } = contents;
     let mut records = Vec::with_capacity(ledger.len() + outcomes.len() + dead_letters.len());
     records.extend(outcomes.iter().enumerate().map(|(place, write)| {
         let is_short = shortened.contains(&place);
-        outcome(topics, write, is_short)
+        outcome(topics, write, is_short, decided)
     }));
     records.extend(dead_letters.iter().zip(outcomes.len()..).map(|(write, place)| {
         let mut record = dead_letter(topics, write);
@@ -90,8 +92,14 @@ pub(super) fn transaction(
 }
 
 /// What the API said is the only part of an outcome that has no bound of its own.
-fn outcome(topics: &Topics, write: &OutcomeWrite, is_short: bool) -> OutRecord {
+fn outcome(
+    topics: &Topics,
+    write: &OutcomeWrite,
+    is_short: bool,
+    decided: &mut Decided,
+) -> OutRecord {
     let command = write.command.unpack();
+    decided.add(&command, &write.verdict);
     let Some(failure) = write.verdict.failure.as_ref().filter(|_| is_short) else {
         return outcome_record(topics, &command, &write.verdict);
     };

@@ -5,6 +5,7 @@
 //! one whose fate is unknown ends the session, and the next one reads from the committed offsets.
 
 mod session;
+mod tell;
 mod translate;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::intake::IntakeOptions;
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::telemetry::metrics::Half;
 use crate::shell::{Stats, Topics};
 use crate::wire::order::Limits;
 
@@ -57,6 +59,7 @@ pub async fn run(intake: Arc<Intake>, drain: CancellationToken) {
         if began.elapsed() > RESTART_WAIT.1 * 2 {
             wait = RESTART_WAIT.0;
         }
+        intake.stats.board.waits(Half::Intake, &reason);
         intake.stats.restarts.add(1);
         tracing::warn!(reason, ?wait, "intake begins anew from the committed offsets");
         tokio::select! {

@@ -18,6 +18,7 @@ pub mod topics;
 
 mod closing;
 mod consumer_thread;
+mod ends;
 mod membership;
 mod offsets;
 mod producer_thread;
@@ -25,6 +26,8 @@ mod transaction;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
 pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub(in crate::shell) use ends::End;
+
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
 pub use rebalance::{GroupMetadata, LostPartitions};
