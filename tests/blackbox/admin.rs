@@ -168,6 +168,7 @@ fn after_some_orders_state_and_metrics_say_what_was_done() {
     let topics = [world.topic("orders"), world.topic("commands")];
     let scrape = wait_for("no lag", SOON, || {
         let scrape = admin.scrape();
+        eprintln!("{:?}", topics.iter().map(|topic| lag(&scrape, topic)).collect::<Vec<_>>());
         let is_zero = |topic: &String| {
             let lag = lag(&scrape, topic);
             lag.len() == PARTITIONS as usize && lag.iter().all(|lag| *lag == 0.0)
@@ -259,7 +260,7 @@ fn without_kafka_a_worker_is_alive_and_not_ready_and_says_why() {
     let mut worker = world.worker();
     let admin = Admin::of(&worker);
     wait_for("the reason", SOON, || {
-        admin.reason("kafka").filter(|reason| reason.contains("cannot"))
+        admin.reason("kafka").filter(|reason| reason.contains("could not be asked"))
     });
     assert_eq!(admin.reason("topics").as_deref(), Some("not checked yet"));
     assert!(admin.is_live());
@@ -370,7 +371,12 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
     let said = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--window-size=390,844", "--timeout=4000", "--dump-dom"])
+        .args([
+            "--enable-logging=stderr",
+            "--window-size=390,844",
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("{}/", admin.url()))
         .output()
@@ -404,7 +410,14 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
         assert_eq!(row("moving", name)[1], counters[key].to_string(), "{name}");
     }
     assert_eq!(row("outcomes", "succeeded")[1], "40");
-    assert_eq!(row("accounts", "main")[1..4], ["works", "10,000", "0"]);
+    let account = row("accounts", "main");
+    assert_eq!((&*account[1], &*account[3]), ("works", "0"));
+    // Calls flow in while nobody makes any.
+    let left = |state: &Value| {
+        state["dispatch"]["report"]["accounts"][0]["quotaTokens"].as_f64().unwrap().floor()
+    };
+    let shown: f64 = account[2].replace(',', "").parse().unwrap();
+    assert!((left(&state)..=left(&admin.state())).contains(&shown), "{shown}");
     for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
         let row = row("lanes", &lane["partition"].to_string());
         let watermark = lane["watermark"].to_string();

@@ -8,7 +8,7 @@ use crate::engine::{HeadReport, Input, Mono, Now, Report, Submit, Transaction, W
 use crate::model::{CallFailure, DeadLetterReason, Partition};
 use crate::shell::Stats;
 use crate::shell::admin::{DispatchView, Lag};
-use crate::shell::kafka::{CommitError, Consumer};
+use crate::shell::kafka::{CommitError, Consumer, End};
 use crate::shell::telemetry::metrics::{Decided, Half};
 
 use super::Dispatch;
@@ -51,11 +51,12 @@ impl Teller {
         if now.mono >= self.next_show {
             self.next_show = now.mono + SHOW_EVERY;
             let (outside, ends) = consumer.told();
-            let records = |partition: i32, end: i64| {
-                let lane = report.lanes.iter().find(|lane| lane.partition == partition)?;
-                let records = (lane.phase == "live").then_some(end - lane.watermark)?;
+            let lag = |end: &End| {
+                let lane = report.lanes.iter().find(|lane| lane.partition == end.partition)?;
+                let done = (lane.phase == "live").then_some(lane.watermark)?;
                 let topic = Arc::clone(&dispatch.topics.commands);
-                Some(Lag { topic, partition, records: records.max(0) })
+                let records = end.lag(Some(done), report.paused);
+                Some(Lag { topic, partition: end.partition, records })
             };
             let taken = Instant::now();
             stats.board.show_dispatch(DispatchView {
@@ -64,7 +65,7 @@ impl Teller {
                 heads_taken: self.heads_taken.unwrap_or(taken),
                 unread: unread.partitions().map(|partition| partition.0).collect(),
                 outside,
-                lag: ends.iter().filter_map(|end| records(end.partition, end.end)).collect(),
+                lag: ends.iter().filter_map(lag).collect(),
                 report: report.clone(),
             });
         }

@@ -1,6 +1,7 @@
 //! What a session of intake tells of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -31,31 +32,13 @@ pub(super) fn taken_in(stats: &Stats, taken: &Taken) {
 pub(super) fn lag(
     owned: &BTreeSet<TopicPartition>,
     done: &BTreeMap<TopicPartition, i64>,
-    ends: Vec<End>,
+    is_paused: bool,
+    ends: &[End],
 ) -> Vec<Lag> {
-    let lag = |End { topic, partition, end, read }: End| {
-        let at = owned.get(&TopicPartition::new(topic, partition))?;
-        // Before the first commit of this session, what was read is the best that is known.
-        let done = done.get(at).copied().or(read)?;
-        Some(Lag { topic: at.topic.clone(), partition, records: (end - done).max(0) })
+    let lag = |end: &End| {
+        let at = owned.get(&TopicPartition::new(end.topic.as_str(), end.partition))?;
+        let records = end.lag(done.get(at).copied(), is_paused);
+        Some(Lag { topic: Arc::clone(&at.topic), partition: at.partition, records })
     };
-    ends.into_iter().filter_map(lag).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lag_of_a_partition_counts_from_what_was_committed_last() {
-        let at = |partition| TopicPartition::new("orders", partition);
-        let owned = BTreeSet::from([at(0), at(1)]);
-        let done = BTreeMap::from([(at(0), 4)]);
-        let end = |partition, end, read| End { topic: "orders".into(), partition, end, read };
-        let ends = vec![end(0, 10, Some(9)), end(1, 10, Some(9)), end(2, 10, Some(9))];
-        let lags: Vec<(i32, i64)> =
-            lag(&owned, &done, ends).iter().map(|lag| (lag.partition, lag.records)).collect();
-        assert_eq!(lags, [(0, 6), (1, 1)]);
-        assert_eq!(lag(&owned, &done, vec![end(1, 10, None)]), []);
-    }
+    ends.iter().filter_map(lag).collect()
 }

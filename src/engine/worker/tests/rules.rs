@@ -508,7 +508,7 @@ fn a_paused_account_sends_nothing_new_goes_on_polling_and_catches_up_when_resume
         world.step();
     }
     let pause = |paused| Input::AccountPaused { account: 0, paused };
-    world.worker.handle(world.at(), pause(true));
+    world.feed(pause(true));
     world.write(0, sale(2, "7", "o2"));
     world.read_all();
     world.run();
@@ -518,7 +518,7 @@ fn a_paused_account_sends_nothing_new_goes_on_polling_and_catches_up_when_resume
     assert_eq!(world.worker.wake_at(now), None, "nothing is waited for but the person");
     let report = world.worker.report();
     assert!(report.accounts[0].paused && report.accounts[0].ready == [1, 0, 0], "{report:?}");
-    world.worker.handle(world.at(), pause(false));
+    world.feed(pause(false));
     world.run();
     assert_eq!(world.statuses(0), ["succeeded", "succeeded"]);
     world.assert_settled();
