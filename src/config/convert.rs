@@ -50,9 +50,10 @@ fn admin(settings: &Settings) -> AdminConfig {
         return AdminConfig::default();
     }
     let address = |text: &str| text.parse().ok();
+    let listen = given.map_or(Some(AdminConfig::LISTEN), address);
     AdminConfig {
-        listen: given.map_or(Some(AdminConfig::LISTEN), address),
-        is_asked_for: given.is_some(),
+        listen,
+        is_asked_for: listen != Some(AdminConfig::LISTEN),
         expose: settings.admin.expose.as_deref().and_then(address),
     }
 }

@@ -174,7 +174,7 @@ pub struct LogConfig {
 pub struct AdminConfig {
     /// Where everything is served; nowhere if it is off.
     pub listen: Option<SocketAddr>,
-    /// Whether that address was asked for: then it must be free.
+    /// Whether that is another address than the default: then it must be free.
     pub is_asked_for: bool,
     /// Where probes and metrics alone are served too.
     pub expose: Option<SocketAddr>,

@@ -55,7 +55,7 @@ impl Teller {
                 let lane = report.lanes.iter().find(|lane| lane.partition == end.partition)?;
                 let done = (lane.phase == "live").then_some(lane.watermark)?;
                 let topic = Arc::clone(&dispatch.topics.commands);
-                let records = end.lag(Some(done), report.paused);
+                let records = end.lag(Some(done));
                 Some(Lag { topic, partition: end.partition, records })
             };
             let taken = Instant::now();

@@ -356,7 +356,7 @@ impl Session {
             in_transaction: self.running.len(),
             paused: self.paused,
             outside,
-            lag: tell::lag(&self.owned, &self.done, self.paused, &ends),
+            lag: tell::lag(&self.owned, &self.done, &ends),
         });
     }
 

@@ -32,12 +32,11 @@ pub(super) fn taken_in(stats: &Stats, taken: &Taken) {
 pub(super) fn lag(
     owned: &BTreeSet<TopicPartition>,
     done: &BTreeMap<TopicPartition, i64>,
-    is_paused: bool,
     ends: &[End],
 ) -> Vec<Lag> {
     let lag = |end: &End| {
         let at = owned.get(&TopicPartition::new(end.topic.as_str(), end.partition))?;
-        let records = end.lag(done.get(at).copied(), is_paused);
+        let records = end.lag(done.get(at).copied());
         Some(Lag { topic: Arc::clone(&at.topic), partition: at.partition, records })
     };
     ends.iter().filter_map(lag).collect()

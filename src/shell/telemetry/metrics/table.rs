@@ -110,8 +110,9 @@ table! {
          series for a lane without one. Looked at every 5 s.";
     LAG = Kind::Gauge, "zerotouch_lag_records", ["topic", "partition"],
         "Records of a partition of this worker that are not worked off: order events not taken in, \
-         commands without outcome. The end is that of the last fetch, so it stands still while \
-         the partition is paused by a memory bound.";
+         commands without outcome. The mark with which a transaction ends counts as a record, \
+         so 1 may stay. The end is that of the last fetch, so it stands still while the partition \
+         is paused by a memory bound.";
     TRANSACTIONS_SECONDS = Kind::Histogram(TRANSACTIONS), "zerotouch_transaction_seconds",
         ["half", "result"],
         "How long Kafka transactions took, by half (intake, dispatch) and result (committed, \
