@@ -173,10 +173,7 @@ impl Session {
     /// Tells the engine which accounts are held back by hand.
     fn hold_accounts(&mut self) {
         let held = self.paused.borrow_and_update().clone();
-        for (name, account) in Arc::clone(&self.accounts).iter() {
-            let paused = held.contains(name.as_str());
-            self.feed(Input::AccountPaused { account: *account, paused });
-        }
+        tell::held(&held, &self.accounts).into_iter().for_each(|input| self.feed(input));
     }
 
     fn on_message(&mut self, message: Message) {
@@ -306,14 +303,7 @@ impl Session {
     }
 
     fn on_records(&mut self, records: &RecordBatch) {
-        let accounts = &self.accounts;
-        let account = |name: &str| accounts.get(name).copied();
-        let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
-        for record in records.iter() {
-            let command = translate::command(&record, account);
-            lanes.entry(record.partition()).or_default().push(command);
-        }
-        for (partition, commands) in lanes {
+        for (partition, commands) in translate::commands(records, &self.accounts) {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
                 self.feed(Input::CommandsRead { partition: Partition(partition), epoch, commands });
             }

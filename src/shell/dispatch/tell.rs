@@ -1,6 +1,6 @@
 //! What a session tells of itself: gauges, counters, and how it stands, for the admin page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,15 @@ fn gauges(stats: &Stats, report: &Report, unread: usize) {
     stats.lanes_owned.set(report.lanes.len() as u64);
     stats.lanes_live.set(lanes("live") as u64);
     stats.lanes_stopped.set(lanes("stopped") as u64);
+}
+
+/// Which accounts are held back by hand, and which are not.
+pub(super) fn held(held: &BTreeSet<Arc<str>>, accounts: &BTreeMap<String, u16>) -> Vec<Input> {
+    let input = |(name, account): (&String, &u16)| {
+        let paused = held.contains(name.as_str());
+        Input::AccountPaused { account: *account, paused }
+    };
+    accounts.iter().map(input).collect()
 }
 
 /// A batch goes out. Its lease tells when its intent was begun.

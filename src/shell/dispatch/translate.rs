@@ -1,6 +1,6 @@
 //! Records of the commands topic into inputs, and the engine's transactions into records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::model::{
     Verdict,
 };
 use crate::shell::Topics;
-use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordView};
+use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordBatch, RecordView};
 use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
 use crate::wire::headers::Header;
@@ -21,11 +21,21 @@ use crate::wire::headers::Header;
 /// What is left of a failure's message when an outcome is too large, in bytes.
 const MESSAGE_SHORT: usize = 256;
 
+/// Decodes records, by lane.
+pub(super) fn commands(
+    records: &RecordBatch,
+    accounts: &BTreeMap<String, u16>,
+) -> BTreeMap<i32, Vec<CommandRead>> {
+    let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+    for record in records.iter() {
+        let command = command(&record, |name| accounts.get(name).copied());
+        lanes.entry(record.partition()).or_default().push(command);
+    }
+    lanes
+}
+
 /// Decodes one record. Never fails: what is no command is foreign.
-pub(super) fn command(
-    record: &RecordView<'_>,
-    account: impl Fn(&str) -> Option<u16>,
-) -> CommandRead {
+fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> CommandRead {
     let offset = Offset(record.offset());
     let foreign = |reason: String| {
         CommandContent::Foreign(Arc::new(ForeignRecord {
