@@ -1,5 +1,6 @@
 //! Subcommands and exit codes. The only place that prints to standard output.
 
+mod admin;
 mod worker;
 
 use std::process::ExitCode;
@@ -53,6 +54,10 @@ enum Command {
         #[command(subcommand)]
         command: TopicsCommand,
     },
+    /// Tell the worker of this pod to drain, and wait until it has: for a preStop hook
+    Drain(admin::DrainArgs),
+    /// Ask the worker of this pod whether it is live or ready: for an exec probe
+    Probe(admin::ProbeArgs),
     /// Run everything at once on an embedded broker: nothing else is needed
     Demo(DemoArgs),
     /// Serve a double of the reseller API for staging and tests
@@ -77,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Run { config, until_stdin_ends } => worker::run(&config, until_stdin_ends),
         Command::CheckConfig { config, connect } => worker::check_config(&config, connect),
         Command::Topics { command: TopicsCommand::Create(args) } => worker::create_topics(&args),
+        Command::Drain(args) => admin::drain(&args),
+        Command::Probe(args) => admin::probe(&args),
         Command::Schema { name } => schema(name.as_deref()),
         Command::Demo(args) => demo(args),
         Command::Sandbox(args) => sandbox(*args),

@@ -19,14 +19,15 @@ pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(error) = logs::init(config.log.format, &config.log.level) {
-        return failed("the logs cannot be set up", &error.into());
-    }
+    let logs = match logs::init(config.log.format, &config.log.level) {
+        Ok(logs) => logs,
+        Err(error) => return failed("the logs cannot be set up", &error.into()),
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed("the worker did not start", &error),
     };
-    match runtime.block_on(run::run(&config)) {
+    match runtime.block_on(run::run(&config, Some(logs))) {
         Ok(Ended::Drained) => {
             tracing::info!("drained");
             ExitCode::SUCCESS
@@ -90,7 +91,7 @@ async fn try_out(config: &Config) -> bool {
     say("Kafka and topics", topics.map_err(|error| error.to_string()));
     for account in &config.accounts {
         let one = Config { accounts: vec![account.clone()], ..config.clone() };
-        let result = match run::clients(&one).await {
+        let result = match run::clients(&one, None).await {
             Err(error) => Err(error.to_string()),
             Ok(clients) => match clients.first() {
                 Some(client) => client.check().await.map_err(|failure| failure.to_string()),

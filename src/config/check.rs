@@ -1,7 +1,7 @@
 //! What holds between keys, and the way from settings to [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::convert::config;
@@ -10,7 +10,7 @@ use super::mistakes::{Mistake, Mistakes, Origin};
 use super::owned_properties::owner;
 use super::settings::{AccountSettings, AuthKind, Settings};
 use super::telemetry;
-use super::validated::Config;
+use super::validated::{AdminConfig, Config};
 use super::values::Span;
 
 /// Checks what holds between keys. `whole` is false if the file could not be read in full: then
@@ -31,6 +31,7 @@ pub(super) fn check(
     checker.grace();
     checker.log_level();
     checker.telemetry();
+    checker.admin();
     let Decoded { written, mistakes, .. } = checker.decoded;
     Mistakes::none_of(mistakes)?;
     let leaf = |shown: &str| shown != "a table" && shown != "a list";
@@ -320,22 +321,51 @@ impl Checker<'_> {
         }
     }
 
-    fn log_level(&mut self) {
-        let level = &self.settings.log.level;
-        // A word alone would name a target, and silence everything else: it is a level misspelt.
-        let is_level = |word: &str| {
-            ["off", "error", "warn", "info", "debug", "trace"]
-                .iter()
-                .any(|level| level.eq_ignore_ascii_case(word))
-        };
-        let mut directives = level.split(',').map(str::trim);
-        let misspelt = directives.any(|word| !is_level(word) && !word.contains(['=', '[', '}']));
-        if misspelt || tracing_subscriber::EnvFilter::builder().parse(level).is_err() {
-            let problem = "expected error, warn, info, debug, trace, or directives such as \
-                           info,zerotouch_worker::engine=debug";
-            self.note("log.level", &[], &"", problem.to_owned());
+    fn admin(&mut self) {
+        let admin = &self.settings.admin;
+        let is_address = |text: &str| text.parse::<SocketAddr>().is_ok();
+        if let Some(listen) = admin.listen.as_deref()
+            && !is_address(listen)
+            && listen != AdminConfig::OFF
+        {
+            let problem = "expected an address and a port such as 127.0.0.1:9700, or off";
+            self.note("admin.listen", &[], &"", problem.to_owned());
+        }
+        if let Some(expose) = admin.expose.as_deref() {
+            let same = admin.listen.as_deref().is_some_and(|listen| listen == expose);
+            if !is_address(expose) {
+                let problem = "expected an address and a port such as 0.0.0.0:9701";
+                self.note("admin.expose", &[], &"", problem.to_owned());
+            } else if same && !expose.ends_with(":0") {
+                let problem = "expected another port than `admin.listen` has";
+                self.note("admin.expose", &["admin.listen"], &"", problem.to_owned());
+            }
         }
     }
+
+    fn log_level(&mut self) {
+        if !is_log_level(&self.settings.log.level) {
+            self.note("log.level", &[], &"", LOG_LEVEL_EXPECTED.to_owned());
+        }
+    }
+}
+
+/// What [`is_log_level`] takes, in words.
+pub const LOG_LEVEL_EXPECTED: &str = "expected error, warn, info, debug, trace, or directives such \
+                                      as info,zerotouch_worker::engine=debug";
+
+/// Whether a text says what is to be logged.
+#[must_use]
+pub fn is_log_level(text: &str) -> bool {
+    // A word alone would name a target, and silence everything else: it is a level misspelt.
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|level| level.eq_ignore_ascii_case(word))
+    };
+    let mut directives = text.split(',').map(str::trim);
+    let misspelt = directives.any(|word| !is_level(word) && !word.contains(['=', '[', '}']));
+    !misspelt && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
 }
 
 fn auth_word(account: &AccountSettings) -> &'static str {

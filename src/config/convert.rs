@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::settings::{AccountSettings, AuthKind, Settings, UnclaimGuard};
 use super::validated::{
-    AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
-    TelemetryConfig, TopicsConfig,
+    AccountConfig, AdminConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig,
+    LogConfig, TelemetryConfig, TopicsConfig,
 };
 use crate::engine::{AccountOptions, GuardMode, Options};
 
@@ -40,7 +40,22 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
         shutdown_grace: settings.shutdown.grace.0,
         log: LogConfig { format: settings.log.format, level: settings.log.level.clone() },
         telemetry: telemetry(settings),
+        admin: admin(settings),
         explained,
+    }
+}
+
+fn admin(settings: &Settings) -> AdminConfig {
+    let given = settings.admin.listen.as_deref();
+    if given == Some(AdminConfig::OFF) {
+        return AdminConfig::default();
+    }
+    let address = |text: &str| text.parse().ok();
+    let listen = given.map_or(Some(AdminConfig::LISTEN), address);
+    AdminConfig {
+        listen,
+        is_asked_for: listen != Some(AdminConfig::LISTEN),
+        expose: settings.admin.expose.as_deref().and_then(address),
     }
 }
 

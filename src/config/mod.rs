@@ -19,11 +19,12 @@ mod telemetry;
 mod validated;
 pub mod values;
 
+pub use check::{LOG_LEVEL_EXPECTED, is_log_level};
 pub use load::{ConfigArgs, DEFAULT_FILE, VARIABLE_PREFIX, load, load_text};
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use reference::{reference_table, schema};
 pub use settings::{GroupProtocol, LogFormat, OtlpProtocol};
 pub use validated::{
-    AccountConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig, LogConfig,
-    TelemetryConfig, TopicsConfig,
+    AccountConfig, AdminConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig,
+    LogConfig, TelemetryConfig, TopicsConfig,
 };

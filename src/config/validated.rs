@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Traces.
     pub telemetry: TelemetryConfig,
+    /// How the worker is watched and controlled.
+    pub admin: AdminConfig,
     /// What was set, one line for each key, with where it was set: `batch.items_max = 500
     /// (worker.toml:12)`. What is not listed has its default. Shows no secrets.
     pub explained: Vec<String>,
@@ -201,4 +204,22 @@ impl fmt::Debug for TelemetryConfig {
             .field("resource", &self.resource)
             .finish()
     }
+}
+
+/// How the worker is watched and controlled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where everything is served; nowhere if it is off.
+    pub listen: Option<SocketAddr>,
+    /// Whether that is another address than the default: then it must be free.
+    pub is_asked_for: bool,
+    /// Where probes and metrics alone are served too.
+    pub expose: Option<SocketAddr>,
+}
+
+impl AdminConfig {
+    /// Where everything is served unless it is said otherwise.
+    pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_700);
+    /// In place of an address: no admin server.
+    pub const OFF: &str = "off";
 }

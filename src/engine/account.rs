@@ -42,6 +42,11 @@ pub(crate) struct Account {
     pub(crate) refusals: u32,
     /// What the last refusal said; none while the account works.
     pub(crate) refused_because: Option<String>,
+    /// Held back by a person: no new submits.
+    pub(crate) paused: bool,
+    /// Since when something has been waiting for nothing but the quota, and for how long before.
+    pub(crate) starved: Option<Mono>,
+    pub(crate) starved_before: Duration,
     /// Whose turn it is when a submit and a lookup both wait for the quota.
     pub(crate) lookup_turn: bool,
 }
@@ -63,6 +68,9 @@ impl Account {
             blocked_until: Mono::default(),
             refusals: 0,
             refused_because: None,
+            paused: false,
+            starved: None,
+            starved_before: Duration::ZERO,
             lookup_turn: false,
         }
     }
@@ -79,6 +87,14 @@ impl Account {
     /// Takes a token for one call, if the account may call at all.
     pub(crate) fn grant(&mut self, now: Mono) -> bool {
         now >= self.blocked_until && self.quota.grant(now)
+    }
+
+    /// Notes whether a call is due and waits for the quota alone.
+    pub(crate) fn note_starved(&mut self, now: Mono, is_waiting: bool) {
+        if let Some(since) = self.starved {
+            self.starved_before += now.since(since);
+        }
+        self.starved = (is_waiting && now >= self.blocked_until).then_some(now);
     }
 
     /// When the next call can be made.

@@ -85,6 +85,14 @@ pub enum Input {
     },
     /// The time that [`super::Worker::wake_at`] asked for has come.
     TimePassed,
+    /// A person holds an account's submits back, or lets them go on. Operations under way are
+    /// still polled, and devices looked up.
+    AccountPaused {
+        /// Index of the account.
+        account: u16,
+        /// Whether it is held back from now on.
+        paused: bool,
+    },
     /// Finish what cannot be handed over, then say [`super::Effect::Drained`].
     DrainRequested,
 }

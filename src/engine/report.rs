@@ -18,6 +18,8 @@ pub struct Report {
     pub paused: bool,
     /// Commands folded into others so far.
     pub folded: u64,
+    /// Commands that were put off to be sent again in another batch, so far.
+    pub retried: u64,
     /// Calls whose answers were lost so far.
     pub lost_answers: u64,
     /// The lanes.
@@ -61,6 +63,10 @@ pub struct AccountReport {
     pub lookups: usize,
     /// Calls that the quota would grant at once.
     pub quota_tokens: f64,
+    /// For how long calls have waited for nothing but the quota so far.
+    pub quota_wait_seconds: f64,
+    /// Whether a person holds its submits back.
+    pub paused: bool,
     /// Why the API refuses the account; none while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_because: Option<String>,

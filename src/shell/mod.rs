@@ -4,6 +4,7 @@ mod clock;
 mod stats;
 mod topics;
 
+pub mod admin;
 pub mod dispatch;
 pub mod http;
 pub mod intake;

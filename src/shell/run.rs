@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::admin::{self, AdminError, Facts};
 use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
@@ -18,6 +20,8 @@ use super::kafka::{
     partition_counts,
 };
 use super::partitions::{self, LOOK_EVERY};
+use super::telemetry::logs::LogsHandle;
+use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
 use super::{Clock, Stats, Topics, shutdown};
 use crate::config::{self, AuthConfig, Config};
@@ -34,6 +38,9 @@ pub enum StartError {
     /// Kafka refuses to be asked.
     #[error(transparent)]
     Kafka(#[from] TopicError),
+    /// The admin server cannot listen where it was told to.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// A client of the API cannot be made.
     #[error("account {account}: {source}")]
     Account {
@@ -62,37 +69,63 @@ pub enum Ended {
 
 /// Waits before Kafka is asked again.
 const KAFKA_WAIT: Duration = Duration::from_secs(5);
+/// How often the runtime shows that it is alive.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Order events read ahead, in bytes, beyond which the order topics pause.
 const BACKLOG_BYTES_MAX: usize = 8 << 20;
 
-/// Works until a signal.
+/// Works until a signal. With `logs`, the admin server can change what is logged.
 ///
 /// # Errors
 /// The worker did not start.
-pub async fn run(config: &Config) -> Result<Ended, StartError> {
+pub async fn run(config: &Config, logs: Option<LogsHandle>) -> Result<Ended, StartError> {
     let traces = Traces::start(&config.telemetry);
-    let ended = until_signal(config, traces.clone()).await;
+    let ended = until_signal(config, logs, traces.clone()).await;
     if !matches!(ended, Ok(Ended::CutShort)) {
         traces.shutdown().await;
     }
     ended
 }
 
-async fn until_signal(config: &Config, traces: Traces) -> Result<Ended, StartError> {
+async fn until_signal(
+    config: &Config,
+    logs: Option<LogsHandle>,
+    traces: Traces,
+) -> Result<Ended, StartError> {
     let signals = shutdown::Signals::new();
-    let kafka = kafka(config);
     let stats = Arc::new(Stats::default());
-    let clients = clients(config).await?;
+    stats.board.set_facts(facts(config));
+    let _admin = admin::start(&config.admin, &stats, logs, &signals.drain)?;
+    let ended = run_watched(config, &stats, traces, &signals).await?;
+    stats.board.set_drained();
+    if ended == Ended::Drained && !signals.end.is_cancelled() {
+        tracing::info!("drained; the process stays until it is told to end (SIGTERM)");
+        signals.end.cancelled().await;
+    }
+    Ok(ended)
+}
+
+async fn run_watched(
+    config: &Config,
+    stats: &Arc<Stats>,
+    traces: Traces,
+    signals: &shutdown::Signals,
+) -> Result<Ended, StartError> {
+    let _beats = AbortOnDropHandle::new(tokio::spawn(beat(Arc::clone(stats))));
+    let kafka = kafka(config);
+    let clients = clients(config, Some(stats)).await?;
     let plan = plan(config);
     let partitions = tokio::select! {
         () = signals.drain.cancelled() => return Ok(Ended::Drained),
-        ready = wait_for_topics(&kafka, &plan, &config.topics.commands) => ready?,
+        ready = wait_for_topics(&kafka, &plan, &config.topics.commands, stats) => ready?,
     };
+    stats.board.topics_are_ready();
     let id = instance(config);
     let drain = signals.drain.clone();
     tracing::info!(partitions, instance = id, "the worker is up");
     let watched = kafka.clone();
-    let told = (stats, traces);
+    let board = Arc::clone(stats);
+    let told = (Arc::clone(stats), traces);
     let work = work(config.clone(), kafka, clients, partitions, id, told, drain.clone());
     // A task of its own: when time is up, it is left behind, not waited for.
     let mut work = tokio::spawn(work);
@@ -100,8 +133,11 @@ async fn until_signal(config: &Config, traces: Traces) -> Result<Ended, StartErr
     let mut changed = pin!(partitions::changed(&watched, topics, partitions, LOOK_EVERY));
     let mut grace = pin!(async {
         drain.cancelled().await;
+        board.board.set_draining();
         tracing::info!(grace = ?config.shutdown_grace, "draining");
         tokio::time::sleep(config.shutdown_grace).await;
+        // After a drain by request the process is not ended before it is told to.
+        signals.end.cancelled().await;
     });
     let mut ended = Ended::Drained;
     loop {
@@ -115,6 +151,7 @@ async fn until_signal(config: &Config, traces: Traces) -> Result<Ended, StartErr
             change = &mut changed, if ended == Ended::Drained => {
                 tracing::error!("{change}");
                 ended = Ended::PartitionsChanged;
+                signals.end.cancel();
                 drain.cancel();
             }
             () = &mut grace => {
@@ -122,6 +159,25 @@ async fn until_signal(config: &Config, traces: Traces) -> Result<Ended, StartErr
             }
             () = signals.stop.cancelled() => return Ok(Ended::CutShort),
         }
+    }
+}
+
+/// Shows that the runtime is alive.
+async fn beat(stats: Arc<Stats>) {
+    let mut every = tokio::time::interval(BEAT_EVERY);
+    loop {
+        every.tick().await;
+        stats.board.beat();
+    }
+}
+
+fn facts(config: &Config) -> Facts {
+    Facts {
+        intake_enabled: config.intake.enabled,
+        accounts: config.accounts.iter().map(|account| Arc::clone(&account.name)).collect(),
+        batch_items_max: config.engine.batch_items_max,
+        commands_max: config.engine.commands_max,
+        operations_max: config.engine.operations_max,
     }
 }
 
@@ -184,10 +240,12 @@ async fn wait_for_topics(
     kafka: &KafkaOptions,
     plan: &TopicPlan,
     commands: &str,
+    stats: &Stats,
 ) -> Result<u32, StartError> {
     loop {
         match topics_ready(kafka, plan, commands).await {
             Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
+                stats.board.kafka_is_waited_for(&error.to_string());
                 tracing::warn!(%error, wait = ?KAFKA_WAIT, "Kafka is not there yet");
                 tokio::time::sleep(KAFKA_WAIT).await;
             }
@@ -215,11 +273,14 @@ pub async fn topics_ready(
     Ok(counts.get(commands).map_or(1, |count| count.unsigned_abs()))
 }
 
-/// One client for each account, in order.
+/// One client for each account, in order; their calls are counted in `stats`.
 ///
 /// # Errors
 /// Credentials cannot be loaded; the message names the file.
-pub async fn clients(config: &Config) -> Result<Vec<Arc<ResellerClient>>, StartError> {
+pub async fn clients(
+    config: &Config,
+    stats: Option<&Arc<Stats>>,
+) -> Result<Vec<Arc<ResellerClient>>, StartError> {
     let mut clients = Vec::with_capacity(config.accounts.len());
     for account in &config.accounts {
         let options = ClientOptions {
@@ -234,6 +295,7 @@ pub async fn clients(config: &Config) -> Result<Vec<Arc<ResellerClient>>, StartE
             request_timeout: config.api.request_timeout,
             ca_file: config.api.ca_file.clone(),
             response_bytes_max: config.api.response_bytes_max,
+            observer: stats.map(CallObserver::new),
             ..ClientOptions::new(Arc::clone(&account.name), account.partner_id.to_string())
         };
         let client = ResellerClient::new(options)

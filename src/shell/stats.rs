@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::admin::Board;
+use super::telemetry::metrics::Metrics;
+
 /// A count that only grows, or a gauge that is set.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -65,6 +68,10 @@ pub struct Stats {
     pub lanes_stopped: Count,
     /// Gauge: lanes that take commands.
     pub lanes_live: Count,
+    /// What is counted and timed in more detail.
+    pub metrics: Metrics,
+    /// How the halves stand.
+    pub board: Board,
 }
 
 impl Stats {

@@ -19,6 +19,7 @@ mod sandbox;
 #[allow(dead_code)]
 mod world;
 
+mod admin;
 mod bad_input;
 mod batches;
 mod commands;

@@ -150,6 +150,7 @@ impl World {
             ("topics.partitions", PARTITIONS.to_string()),
             ("topics.replication_factor", "1".to_owned()),
             ("api.endpoint", url),
+            ("admin.listen", text("off")),
             ("operation.poll_delay_min", text("100ms")),
             ("operation.poll_delay_max", text("500ms")),
         ] {

@@ -19,7 +19,7 @@ use crate::config::values::{ByteSize, Span};
 
 pub use api::{AccountSettings, ApiSettings, AuthKind, AuthSettings};
 pub use kafka::{GroupProtocol, KafkaSettings, TopicsSettings};
-pub use process::{IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
+pub use process::{AdminSettings, IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
 pub use telemetry::{OtlpProtocol, TelemetrySettings};
 pub use work::{
     BatchSettings, GuardSettings, LimitsSettings, OperationSettings, RetrySettings, UnclaimGuard,
@@ -59,6 +59,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Where traces go.
     pub telemetry: TelemetrySettings,
+    /// How the worker is watched and controlled.
+    pub admin: AdminSettings,
 }
 
 const fn millis(number: u64) -> Span {

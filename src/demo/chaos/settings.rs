@@ -84,6 +84,7 @@ fn text(servers: &str, group: &str, topics: &Topics, api: &str, batch_items_max:
             ("request_timeout", json!("5s")),
         ],
     );
+    section("[admin]", &[("listen", json!("off"))]);
     section("[batch]", &[("items_max", json!(batch_items_max))]);
     let polls = [("poll_delay_min", json!("500ms")), ("poll_delay_max", json!("2s"))];
     section("[operation]", &polls);

@@ -33,7 +33,11 @@ impl Worker {
             let lookup = self.has_lookup(account);
             let state = self.account(account);
             let lookup_first = lookup && (batch.is_none() || state.lookup_turn);
-            if (batch.is_none() && !lookup) || !state.grant(now.mono) {
+            let is_waiting = batch.is_some() || lookup;
+            if !is_waiting || !state.grant(now.mono) {
+                let is_starved = is_waiting || !state.polls.is_empty();
+                let is_starved = is_starved || self.may_resend(account);
+                self.account(account).note_starved(now.mono, is_starved);
                 return;
             }
             state.lookup_turn = !lookup_first;
@@ -57,7 +61,7 @@ impl Worker {
         let options = &self.options;
         let state = &mut self.accounts[usize::from(account.0)];
         let waits = waits || !state.polls.is_empty();
-        let has_room = state.batches < options.operations_max;
+        let has_room = state.batches < options.operations_max && !state.paused;
         let scarcity = state.quota.scarcity(now.mono);
         let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
         let dues = state.batchers.iter().filter_map(due);
@@ -95,6 +99,9 @@ impl Worker {
     /// Whether the first batch to be repeated is still there and its action has no submit under
     /// way.
     fn may_resend(&mut self, account: AccountIx) -> bool {
+        if self.account(account).paused {
+            return false;
+        }
         while let Some(ix) = self.account(account).resends.front().copied() {
             match self.batches.get(&ix).map(|batch| (batch.phase, batch.action)) {
                 Some((Phase::Waiting, action)) => {
@@ -111,7 +118,8 @@ impl Worker {
     fn due_batcher(&mut self, now: Mono, account: AccountIx) -> Option<Action> {
         let more_to_come = self.more_to_come(account);
         let state = &mut self.accounts[usize::from(account.0)];
-        if state.batches >= self.options.operations_max || now < state.batches_after {
+        let is_full = state.batches >= self.options.operations_max;
+        if is_full || state.paused || now < state.batches_after {
             return None;
         }
         let scarcity = state.quota.scarcity(now);

@@ -77,6 +77,7 @@ pub struct Worker {
     drained: bool,
     folded: u64,
     lost_answers: u64,
+    retried: u64,
 }
 
 impl Worker {
@@ -103,6 +104,7 @@ impl Worker {
             drained: false,
             folded: 0,
             lost_answers: 0,
+            retried: 0,
         }
     }
 
@@ -129,6 +131,11 @@ impl Worker {
             Input::Polled { call, result } => self.on_polled(now, call, result),
             Input::LookedUp { call, result } => self.on_looked_up(now, call, result),
             Input::TimePassed => {}
+            Input::AccountPaused { account, paused } => {
+                if let Some(account) = self.accounts.get_mut(usize::from(account)) {
+                    account.paused = paused;
+                }
+            }
             Input::DrainRequested => self.draining = true,
         }
         self.upkeep(now);
@@ -159,6 +166,7 @@ impl Worker {
             paused: self.paused,
             folded: self.folded,
             lost_answers: self.lost_answers,
+            retried: self.retried,
             lanes: self
                 .lanes
                 .iter()
@@ -275,6 +283,8 @@ fn account_report(account: &Account) -> AccountReport {
         batches: account.batches,
         lookups: account.lookups.len() + account.lookups_running,
         quota_tokens: account.quota.tokens(),
+        quota_wait_seconds: account.starved_before.as_secs_f64(),
+        paused: account.paused,
         refused_because: account.refused_because.clone(),
     }
 }

@@ -28,6 +28,7 @@ impl Worker {
     /// Sends a command again after a while, in another batch.
     pub(super) fn retry(&mut self, now: Now, ix: SlotIx) {
         let sends = self.sends_of(ix);
+        self.retried += 1;
         self.close_in_batch(ix);
         self.leave_stage(ix);
         self.slots[ix].attempts = sends;

@@ -42,6 +42,10 @@ impl Unread {
         self.0.remove(&partition).map(|(_, failures)| failures)
     }
 
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
+        self.0.keys().copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

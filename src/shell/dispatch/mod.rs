@@ -4,12 +4,12 @@
 //! fate of a transaction unknown, a client broken) ends the session; the next one recovers every
 //! lane from the ledger, which is always right and never a retry.
 
-mod gauges;
 mod heads;
 mod ledger;
 mod message;
 mod session;
 mod spans;
+mod tell;
 mod translate;
 
 use std::sync::Arc;
@@ -20,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Options, Transaction};
 use crate::shell::http::ResellerClient;
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::telemetry::metrics::Half;
 use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Clock, Stats, Topics};
 
 pub use ledger::{Replay, replay as replay_ledger};
 use message::Ended;
 use session::Session;
+pub(in crate::shell) use tell::word as result_word;
 pub(in crate::shell) use translate::{header, outcome_record};
 
 /// What dispatch works with.
@@ -72,6 +74,7 @@ pub async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) {
             Ended::Drained => return,
             Ended::Broken(reason) => reason,
         };
+        stats.board.waits(Half::Dispatch, &reason);
         if dispatch.clock.mono().since(began) > RESTART_CALM {
             wait = RESTART_WAIT.0;
         }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use tracing::Instrument as _;
@@ -15,12 +16,14 @@ use crate::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
     StartAt, TopicPartition, TransactionalProducer,
 };
+use crate::shell::telemetry::metrics::{Decided, Half};
 
 use super::heads::Heads;
 use super::ledger::{Unread, replay};
 use super::message::{Attempt, Ended, Message};
 use super::spans::{Spans, answered_call};
-use super::{Dispatch, gauges, translate};
+use super::tell::Teller;
+use super::{Dispatch, tell, translate};
 
 /// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
 /// consumer that finds no room waits, so a session that lags behind bounds what is in memory.
@@ -39,6 +42,8 @@ pub(super) struct Session {
     unread: Unread,
     heads: Heads,
     spans: Spans,
+    teller: Teller,
+    paused: watch::Receiver<BTreeSet<Arc<str>>>,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
     ended: Option<Ended>,
@@ -47,6 +52,9 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
+        let stats = Arc::clone(&dispatch.stats);
+        stats.metrics.session(Half::Dispatch);
+        stats.board.begins(Half::Dispatch);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
             began = Self::begin(dispatch, messages) => began,
@@ -57,6 +65,7 @@ impl Session {
         };
         let ended = session.work(&mut inbox, &drain).await;
         session.spans.flush(true);
+        stats.board.closes(Half::Dispatch);
         // Threads that wait for room in the inbox must not keep the clients from closing.
         drop(inbox);
         // Leaving the group and closing the producer block for a moment.
@@ -90,6 +99,8 @@ impl Session {
             unread: Unread::default(),
             heads: Heads::default(),
             spans: Spans::new(&dispatch),
+            teller: Teller::default(),
+            paused: dispatch.stats.board.paused(),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
             ended: None,
@@ -100,6 +111,8 @@ impl Session {
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
         let mut draining = false;
+        // Accounts that were held back before this session are so still.
+        self.paused.mark_changed();
         loop {
             if let Some(ended) = self.ended.take() {
                 return ended;
@@ -122,8 +135,10 @@ impl Session {
                     self.producer.end_process_if_hung();
                     self.spans.flush(false);
                     self.heads.tell(&self.worker, self.dispatch.clock.now(), &self.spans);
-                    gauges::set(&self.dispatch.stats, &self.worker.report(), self.unread.len());
+                    let at = (&self.worker, self.dispatch.clock.now());
+                    self.teller.tell(&self.dispatch, at, &self.unread, &self.consumer);
                 }
+                Ok(()) = self.paused.changed() => self.hold_accounts(),
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
                     Some(message) => self.on_message(message),
@@ -131,6 +146,12 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// Tells the engine which accounts are held back by hand.
+    fn hold_accounts(&mut self) {
+        let held = self.paused.borrow_and_update().clone();
+        tell::held(&held, &self.accounts).into_iter().for_each(|input| self.feed(input));
     }
 
     fn on_message(&mut self, message: Message) {
@@ -207,6 +228,7 @@ impl Session {
             return;
         }
         self.dispatch.stats.ledger_retries.add(1);
+        self.dispatch.stats.metrics.retry("ledger");
         let (failures, wait) = self.unread.failed(partition, epoch);
         tracing::error!(
             %partition, failures, ?wait, reason,
@@ -263,14 +285,7 @@ impl Session {
     }
 
     fn on_records(&mut self, records: &RecordBatch) {
-        let accounts = &self.accounts;
-        let account = |name: &str| accounts.get(name).copied();
-        let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
-        for record in records.iter() {
-            let command = translate::command(&record, account);
-            lanes.entry(record.partition()).or_default().push(command);
-        }
-        for (partition, commands) in lanes {
+        for (partition, commands) in translate::commands(records, &self.accounts) {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
                 if let Some(CommandRead { offset, .. }) = commands.first() {
                     self.spans.read(Partition(partition), *offset);
@@ -282,6 +297,7 @@ impl Session {
 
     /// One input, then all that follows from it.
     fn feed(&mut self, input: Input) {
+        self.teller.note(&self.dispatch.stats, &input);
         self.worker.handle(self.dispatch.clock.now(), input);
         while let Some(effect) = self.worker.next_effect() {
             self.carry_out(effect);
@@ -333,7 +349,7 @@ impl Session {
     }
 
     fn submit(&self, submit: Submit) {
-        self.dispatch.stats.submits.add(1);
+        tell::submit(&self.dispatch, &submit);
         let client = self.client(submit.account);
         let clock = self.dispatch.clock;
         self.answer(submit.call, async move {
@@ -355,13 +371,7 @@ impl Session {
         let span = self.spans.log_span(Some(number));
         tokio::spawn(async move {
             let input = call.instrument(span).await;
-            let failed = matches!(
-                input,
-                Input::Submitted { result: Err(_), .. }
-                    | Input::Polled { result: Err(_), .. }
-                    | Input::LookedUp { result: Err(_), .. }
-            );
-            stats.failed_calls.add(u64::from(failed));
+            tell::answer(&stats, &input);
             let _ = messages.send(Message::Input(input)).await;
         });
     }
@@ -373,15 +383,14 @@ impl Session {
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
         let encoding = tokio::task::spawn_blocking(move || {
             let Attempt { contents, shortened } = &attempt;
-            let encoded = translate::transaction(&dispatch.topics, contents, shortened, group);
+            let (topics, mut decided) = (&dispatch.topics, Decided::default());
+            let encoded = translate::transaction(topics, contents, shortened, group, &mut decided);
+            let began = Instant::now();
             producer.commit(encoded, move |result| {
                 let contents = &attempt.contents;
-                if result.is_ok() {
-                    dispatch.stats.outcomes.add(contents.outcomes.len() as u64);
-                    dispatch.stats.dead_letters.add(contents.dead_letters.len() as u64);
-                    if let Some(observer) = &dispatch.observer {
-                        observer(contents);
-                    }
+                tell::committed(&dispatch.stats, contents, decided, &result, began.elapsed());
+                if let Some(observer) = dispatch.observer.as_ref().filter(|_| result.is_ok()) {
+                    observer(contents);
                 }
                 let _ = messages.blocking_send(Message::Committed(attempt, result));
             });

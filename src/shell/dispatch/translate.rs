@@ -1,6 +1,6 @@
 //! Records of the commands topic into inputs, and the engine's transactions into records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,18 +13,29 @@ use crate::model::{
     Verdict,
 };
 use crate::shell::Topics;
-use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordView};
+use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordBatch, RecordView};
+use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
 use crate::wire::headers::Header;
 
 /// What is left of a failure's message when an outcome is too large, in bytes.
 const MESSAGE_SHORT: usize = 256;
 
+/// Decodes records, by lane.
+pub(super) fn commands(
+    records: &RecordBatch,
+    accounts: &BTreeMap<String, u16>,
+) -> BTreeMap<i32, Vec<CommandRead>> {
+    let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+    for record in records.iter() {
+        let command = command(&record, |name| accounts.get(name).copied());
+        lanes.entry(record.partition()).or_default().push(command);
+    }
+    lanes
+}
+
 /// Decodes one record. Never fails: what is no command is foreign.
-pub(super) fn command(
-    record: &RecordView<'_>,
-    account: impl Fn(&str) -> Option<u16>,
-) -> CommandRead {
+fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> CommandRead {
     let offset = Offset(record.offset());
     let foreign = |reason: String| {
         CommandContent::Foreign(Arc::new(ForeignRecord {
@@ -63,18 +74,19 @@ pub(super) fn topic_of(topics: &Topics, contents: &Transaction, index: usize) ->
 }
 
 /// Encodes a transaction: outcomes, then dead letters, then the ledger; those at the places in
-/// `shortened` in their shorter form.
+/// `shortened` in their shorter form. Notes every outcome in `decided`.
 pub(super) fn transaction(
     topics: &Topics,
     contents: &Transaction,
     shortened: &BTreeSet<usize>,
     group: Option<Arc<GroupMetadata>>,
+    decided: &mut Decided,
 ) -> kafka::Transaction {
     let Transaction { ledger, outcomes, dead_letters, offsets, .. } = contents;
     let mut records = Vec::with_capacity(ledger.len() + outcomes.len() + dead_letters.len());
     records.extend(outcomes.iter().enumerate().map(|(place, write)| {
         let is_short = shortened.contains(&place);
-        outcome(topics, write, is_short)
+        outcome(topics, write, is_short, decided)
     }));
     records.extend(dead_letters.iter().zip(outcomes.len()..).map(|(write, place)| {
         let mut record = dead_letter(topics, write);
@@ -90,8 +102,14 @@ pub(super) fn transaction(
 }
 
 /// What the API said is the only part of an outcome that has no bound of its own.
-fn outcome(topics: &Topics, write: &OutcomeWrite, is_short: bool) -> OutRecord {
+fn outcome(
+    topics: &Topics,
+    write: &OutcomeWrite,
+    is_short: bool,
+    decided: &mut Decided,
+) -> OutRecord {
     let command = write.command.unpack();
+    decided.add(&command, &write.verdict);
     let Some(failure) = write.verdict.failure.as_ref().filter(|_| is_short) else {
         return outcome_record(topics, &command, &write.verdict);
     };

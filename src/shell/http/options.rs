@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::shell::telemetry::metrics::CallObserver;
+
 /// Where access tokens come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
@@ -44,6 +46,8 @@ pub struct ClientOptions {
     /// Host and port of the metadata server, if it is not the usual one. Left out:
     /// `GCE_METADATA_HOST` decides.
     pub metadata_host: Option<String>,
+    /// Told of every call.
+    pub observer: Option<CallObserver>,
 }
 
 impl ClientOptions {
@@ -61,6 +65,7 @@ impl ClientOptions {
             response_bytes_max: 256 << 20,
             find_pages_max: 10,
             metadata_host: None,
+            observer: None,
         }
     }
 }

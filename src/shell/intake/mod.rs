@@ -6,6 +6,7 @@
 
 mod session;
 mod spans;
+mod tell;
 mod translate;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::intake::IntakeOptions;
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::telemetry::metrics::Half;
 use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Stats, Topics};
 use crate::wire::order::Limits;
@@ -61,6 +63,7 @@ pub async fn run(intake: Arc<Intake>, drain: CancellationToken) {
         if began.elapsed() > RESTART_WAIT.1 * 2 {
             wait = RESTART_WAIT.0;
         }
+        intake.stats.board.waits(Half::Intake, &reason);
         intake.stats.restarts.add(1);
         tracing::warn!(reason, ?wait, "intake begins anew from the committed offsets");
         tokio::select! {

@@ -9,13 +9,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{DeadLetterReason, Rejection};
+use crate::shell::admin::IntakeView;
+use crate::shell::dispatch::result_word;
 use crate::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, OutRecord,
     RecordBatch, TopicPartition, Transaction, TransactionalProducer,
 };
+use crate::shell::telemetry::metrics::Half;
 
-use super::Intake;
 use super::translate::{Taken, reject, take};
+use super::{Intake, tell};
 
 /// How a session ended.
 #[derive(Debug)]
@@ -48,8 +51,8 @@ struct Part {
 const WRITTEN_MAX: usize = 20_000;
 /// Messages that wait for the session, at most; see dispatch.
 const INBOX: usize = 16;
-/// Between two looks at whether the producer hangs.
-const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at whether the producer hangs, and at how the session stands.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long an aborted transaction waits before it is written again.
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 
@@ -75,12 +78,19 @@ pub(super) struct Session {
     lost: BTreeSet<TopicPartition>,
     /// Revoked partitions, released once they are in no transaction.
     closing: BTreeSet<TopicPartition>,
+    /// When the running transaction was handed over.
+    began: Instant,
+    /// Behind the last order event of each partition that this session took in.
+    done: BTreeMap<TopicPartition, i64>,
     messages: Sender<Message>,
 }
 
 impl Session {
     pub(super) async fn run(intake: Arc<Intake>, drain: CancellationToken) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
+        let stats = Arc::clone(&intake.stats);
+        stats.metrics.session(Half::Intake);
+        stats.board.begins(Half::Intake);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
             began = Self::begin(intake, messages) => began,
@@ -90,6 +100,7 @@ impl Session {
             Err(reason) => return Ended::Broken(reason),
         };
         let ended = session.work(&mut inbox, &drain).await;
+        stats.board.closes(Half::Intake);
         // Threads that wait for room in the inbox must not keep the clients from closing.
         drop(inbox);
         let closing = tokio::task::spawn_blocking(move || drop(session));
@@ -123,6 +134,8 @@ impl Session {
             sent: SystemTime::UNIX_EPOCH,
             lost: BTreeSet::new(),
             closing: BTreeSet::new(),
+            began: Instant::now(),
+            done: BTreeMap::new(),
             messages,
             intake,
         })
@@ -144,12 +157,13 @@ impl Session {
             let message = tokio::select! {
                 biased;
                 () = drain.cancelled(), if !self.is_running => return Ended::Drained,
-                message = inbox.recv() => Some(message),
-                () = lingered => None,
                 _ = watch.tick() => {
                     self.producer.end_process_if_hung();
+                    self.show();
                     None
                 }
+                message = inbox.recv() => Some(message),
+                () = lingered => None,
             };
             let ended = match message {
                 None => None,
@@ -194,6 +208,7 @@ impl Session {
                 self.forget(lost.partitions());
                 for partition in lost.partitions() {
                     self.owned.remove(partition);
+                    self.done.remove(partition);
                     self.closing.remove(partition);
                     self.lost.insert(partition.clone());
                 }
@@ -265,6 +280,7 @@ impl Session {
             .map(|(at, next)| (Arc::clone(&at.topic), at.partition, next))
             .collect();
         let messages = self.messages.clone();
+        self.began = Instant::now();
         let transaction = Transaction { records, offsets, group: self.group.clone() };
         self.producer.commit(transaction, move |result| {
             let _ = messages.blocking_send(Message::Committed(result));
@@ -273,24 +289,25 @@ impl Session {
 
     async fn on_committed(&mut self, result: Result<(), CommitError>) -> Option<Ended> {
         let stats = &self.intake.stats;
+        stats.metrics.transaction(Half::Intake, result_word(&result), self.began.elapsed());
         match result {
             Ok(()) => {
                 stats.transactions.add(1);
                 stats.orders.add(self.running.len() as u64);
-                for Part { partition, offset, taken, .. } in self.running.drain(..) {
-                    if let Some(trace) = &taken.trace {
-                        trace.emit(&self.intake, &partition, offset, taken.commands, self.sent);
+                for part in self.running.drain(..) {
+                    if let Some(trace) = &part.taken.trace {
+                        let commands = part.taken.commands.iter().sum();
+                        trace.emit(&self.intake, &part.partition, part.offset, commands, self.sent);
                     }
-                    stats.commands.add(taken.commands);
-                    stats.outcomes.add(taken.outcomes);
-                    stats.refused.add(taken.outcomes);
-                    stats.dead_letters.add(taken.dead_letters);
+                    tell::taken_in(stats, &part.taken);
+                    self.done.insert(part.partition, part.offset + 1);
                 }
                 self.is_running = false;
                 None
             }
             Err(CommitError::Aborted { reason, .. }) => {
                 stats.aborted.add(1);
+                stats.metrics.retry("transaction");
                 tracing::info!(reason, "a transaction of intake was aborted; it is written again");
                 tokio::time::sleep(RETRY_WAIT).await;
                 let lost = std::mem::take(&mut self.lost);
@@ -342,6 +359,20 @@ impl Session {
         }
     }
 
+    /// Puts up how the session stands.
+    fn show(&self) {
+        let (outside, ends) = self.consumer.told();
+        self.intake.stats.board.show_intake(IntakeView {
+            taken: std::time::Instant::now(),
+            partitions: self.owned.len(),
+            backlog: self.backlog.len(),
+            in_transaction: self.running.len(),
+            paused: self.paused,
+            outside,
+            lag: tell::lag(&self.owned, &self.done, &ends),
+        });
+    }
+
     fn release_closed(&mut self) {
         let held: BTreeSet<&TopicPartition> =
             self.running.iter().map(|part| &part.partition).collect();
@@ -353,6 +384,7 @@ impl Session {
         for partition in &free {
             self.closing.remove(partition);
             self.owned.remove(partition);
+            self.done.remove(partition);
         }
         self.consumer.release(free);
     }

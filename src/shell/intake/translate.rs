@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::engine::intake::{Intaken, map};
-use crate::model::{Command, DeadLetter, Rejection, Source};
+use crate::model::{Action, Command, DeadLetter, Rejection, Source};
 use crate::shell::dispatch::{header, outcome_record};
 use crate::shell::kafka::{OutRecord, RecordView};
+use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
 use crate::wire::headers::DEAD_LETTER_PREFIX;
 use crate::wire::order::{Record, decode};
@@ -19,11 +20,15 @@ use super::spans::EventTrace;
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) records: Vec<OutRecord>,
-    pub(super) commands: u64,
+    pub(super) commands: [u64; Action::ALL.len()],
     pub(super) outcomes: u64,
     pub(super) dead_letters: u64,
     /// Its trace, if it is sampled.
     pub(super) trace: Option<EventTrace>,
+    /// For the counters, once it is committed.
+    pub(super) decided: Decided,
+    /// When it was taken in.
+    pub(super) at: Timestamp,
 }
 
 /// Takes one record in. Total: whatever it is, something follows from it.
@@ -46,17 +51,13 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>) -> Taken {
     match decode(&input, &intake.limits) {
         Ok(mut event) => {
             let trace = EventTrace::of_event(&intake.traces, &mut event, &source);
-            lines(intake, map(event, &source, now, &intake.options), trace)
+            let taken = lines(intake, map(event, &source, now, &intake.options), trace);
+            Taken { at: now, ..taken }
         }
         Err(rejection) => {
             let trace = EventTrace::of_rejected(&intake.traces, &headers, &source, &rejection);
             let letter = DeadLetter { rejection, source, recorded_at, rejected_at: now };
-            Taken {
-                records: vec![dead_letter(intake, record, &letter)],
-                dead_letters: 1,
-                trace,
-                ..Taken::default()
-            }
+            Taken { trace, ..dead(intake, record, &letter) }
         }
     }
 }
@@ -73,8 +74,19 @@ pub(super) fn reject(intake: &Intake, record: &RecordView<'_>, rejection: Reject
         recorded_at: record.timestamp_ms().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         rejected_at: Timestamp::now(),
     };
-    let records = vec![dead_letter(intake, record, &letter)];
-    Taken { records, dead_letters: 1, ..Taken::default() }
+    dead(intake, record, &letter)
+}
+
+fn dead(intake: &Intake, record: &RecordView<'_>, letter: &DeadLetter) -> Taken {
+    let mut decided = Decided::default();
+    decided.add_dead_letters(letter.rejection.reason, 1);
+    Taken {
+        records: vec![dead_letter(intake, record, letter)],
+        dead_letters: 1,
+        decided,
+        at: letter.rejected_at,
+        ..Taken::default()
+    }
 }
 
 fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Taken {
@@ -83,7 +95,7 @@ fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Tak
     for line in lines {
         match line {
             Intaken::Command(command) => {
-                taken.commands += 1;
+                taken.commands[command.action as usize] += 1;
                 taken.records.push(command_record(intake, &command));
             }
             Intaken::Refused(refused) => {
@@ -91,6 +103,7 @@ fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Tak
                 if let Some(trace) = &mut taken.trace {
                     trace.refused(&refused);
                 }
+                taken.decided.add_refused(&refused.command, &refused.verdict);
                 let record = outcome_record(&intake.topics, &refused.command, &refused.verdict);
                 taken.records.push(record);
             }

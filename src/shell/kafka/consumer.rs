@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::TopicPartition;
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
 use super::consumer_thread::{Limits, Member};
+use super::ends::End;
 use super::membership;
-use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext};
+use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext, Told};
 use super::record::RecordBatch;
 
 /// When an assigned partition begins to be read.
@@ -111,6 +112,7 @@ pub(super) enum Command {
 pub struct Consumer {
     commands: Sender<Command>,
     thread: Option<JoinHandle<()>>,
+    told: Told,
 }
 
 impl Consumer {
@@ -128,8 +130,9 @@ impl Consumer {
             [topic] => Some(Arc::from(*topic)),
             _ => None,
         };
+        let told = Told::default();
         let client = config(kafka, Role::Member { report_ends: single.is_some() })?
-            .create_with_context(RebalanceContext::new(kafka.group_protocol))
+            .create_with_context(RebalanceContext::new(kafka.group_protocol, told.clone()))
             .map_err(|error| refused(CLIENT, &error))?;
         let (commands, inbox) = mpsc::channel();
         // A heartbeat may have been the last thing that the group heard.
@@ -142,7 +145,7 @@ impl Consumer {
             .name("kafka-consumer".into())
             .spawn(move || member.run(&inbox))
             .map_err(|error| ClientError::Create { client: CLIENT, reason: error.to_string() })?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, thread: Some(thread), told })
     }
 
     /// Gives up revoked partitions. The group gets them once all of one revocation are released.
@@ -179,6 +182,12 @@ impl Consumer {
     /// Leaves the group, gives everything up, and waits until that is done.
     pub fn stop(mut self) {
         self.end();
+    }
+
+    /// In which state the client is while the group does not count it in, none if it does; and
+    /// where the partitions end. A few seconds old.
+    pub(in crate::shell) fn told(&self) -> (Option<String>, Vec<End>) {
+        self.told.get()
     }
 
     /// Whether the thread has ended, which it does only when stopped or through a bug.

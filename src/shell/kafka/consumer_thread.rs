@@ -182,7 +182,10 @@ impl Member {
     fn on_notice(&mut self, notice: Notice) {
         self.epoch += 1;
         match notice {
-            Notice::Assign(partitions) => self.on_assign(partitions),
+            Notice::Assign(partitions) => {
+                self.client.context().taken_in();
+                self.on_assign(partitions);
+            }
             Notice::Revoke { partitions, lost } => self.on_revoke(partitions, lost),
         }
     }

@@ -55,6 +55,16 @@ impl Membership {
         }
     }
 
+    /// In which state the client is while the group does not count it in.
+    pub(super) fn outside(&self) -> Option<&str> {
+        self.outside.as_ref().map(|(_, state)| state.as_str())
+    }
+
+    /// The group has handed out partitions: it counts this member in, whatever was told before.
+    pub(super) fn taken_in(&mut self) {
+        self.outside = None;
+    }
+
     /// Why the member has to be made anew, if it has been outside for longer than `limit`.
     pub(super) fn complaint(&self, now: Instant, limit: Duration) -> Option<String> {
         let (since, state) = self.outside.as_ref()?;

@@ -17,6 +17,7 @@ pub mod topic_check;
 pub mod topics;
 
 mod consumer_thread;
+mod ends;
 mod membership;
 mod offsets;
 mod producer_thread;
@@ -24,6 +25,8 @@ mod transaction;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
 pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub(in crate::shell) use ends::End;
+
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
 pub use rebalance::{GroupMetadata, LostPartitions};

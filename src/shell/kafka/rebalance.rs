@@ -23,6 +23,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::TopicPartition;
 use super::client::{GroupProtocol, log_error, log_line};
 use super::consumer::Command;
+use super::ends::{self, End};
 use super::membership::Membership;
 
 /// Membership of the group in one ownership epoch. A transaction whose contents were decided in
@@ -86,18 +87,43 @@ pub(super) enum Notice {
     Revoke { partitions: TopicPartitionList, lost: bool },
 }
 
+/// What the statistics told last, for those who watch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told(Arc<Mutex<(Option<String>, Vec<End>)>>);
+
+impl Told {
+    /// In which state the client is while the group does not count it in, and where the partitions
+    /// end.
+    pub(super) fn get(&self) -> (Option<String>, Vec<End>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_outside(&self, membership: &Membership) {
+        let outside = membership.outside().map(str::to_owned);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = outside;
+    }
+
+    fn set_ends(&self, ends: Vec<End>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = ends;
+    }
+}
+
 /// librdkafka's callbacks: they only leave notices.
 pub(super) struct RebalanceContext {
     membership: Mutex<Membership>,
+    told: Told,
     notices: Mutex<VecDeque<Notice>>,
     /// While the consumer closes there is nobody left who would release anything.
     closing: AtomicBool,
 }
 
 impl RebalanceContext {
-    pub(super) fn new(protocol: GroupProtocol) -> Self {
+    pub(super) fn new(protocol: GroupProtocol, told: Told) -> Self {
+        let membership = Membership::new(protocol, Instant::now());
+        told.set_outside(&membership);
         Self {
-            membership: Mutex::new(Membership::new(protocol, Instant::now())),
+            membership: Mutex::new(membership),
+            told,
             notices: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -107,6 +133,13 @@ impl RebalanceContext {
     pub(super) fn outside_for(&self, limit: Duration) -> Option<String> {
         let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
         membership.complaint(Instant::now(), limit)
+    }
+
+    /// The group has handed out partitions.
+    pub(super) fn taken_in(&self) {
+        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        membership.taken_in();
+        self.told.set_outside(&membership);
     }
 
     pub(super) fn next_notice(&self) -> Option<Notice> {
@@ -130,6 +163,8 @@ impl ClientContext for RebalanceContext {
     fn stats_raw(&self, statistics: &[u8]) {
         let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
         membership.note(statistics, Instant::now());
+        self.told.set_outside(&membership);
+        self.told.set_ends(ends::read(statistics));
     }
 }
 

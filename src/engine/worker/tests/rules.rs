@@ -546,3 +546,49 @@ fn an_outage_longer_than_the_deadline_fails_nothing() {
     assert_eq!(world.statuses(0), vec!["succeeded"; 100]);
     world.assert_settled();
 }
+
+#[test]
+fn a_paused_account_sends_nothing_new_goes_on_polling_and_catches_up_when_resumed() {
+    let mut world = world(options());
+    world.write(0, sale(1, "7", "o1"));
+    world.read_all();
+    while world.submits.is_empty() {
+        world.step();
+    }
+    let pause = |paused| Input::AccountPaused { account: 0, paused };
+    world.feed(pause(true));
+    world.write(0, sale(2, "7", "o2"));
+    world.read_all();
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded"], "what was under way has been polled to its end");
+    assert_eq!(world.submits.len(), 1);
+    let now = world.at();
+    assert_eq!(world.worker.wake_at(now), None, "nothing is waited for but the person");
+    let report = world.worker.report();
+    assert!(report.accounts[0].paused && report.accounts[0].ready == [1, 0, 0], "{report:?}");
+    world.feed(pause(false));
+    world.run();
+    assert_eq!(world.statuses(0), ["succeeded", "succeeded"]);
+    world.assert_settled();
+}
+
+#[test]
+fn time_spent_waiting_for_the_quota_is_counted_and_no_other() {
+    let mut options = options();
+    options.accounts[0].quota_calls = 10;
+    options.accounts[0].quota_window = Duration::from_secs(10);
+    options.batch_items_max = 1;
+    let mut world = world(options);
+    for device in 0..10 {
+        world.write(0, sale(device, "7", "o1"));
+    }
+    world.read_all();
+    world.run();
+    let waited = world.worker.report().accounts[0].quota_wait_seconds;
+    let took = world.now.since(Mono::default()).as_secs_f64();
+    assert!(waited > 5.0 && waited < took, "{waited} of {took}");
+    world.now = world.now + Duration::from_secs(1_000);
+    world.worker.handle(world.at(), Input::TimePassed);
+    let after = world.worker.report().accounts[0].quota_wait_seconds;
+    assert!(after - waited < 1.0, "{after}");
+}

@@ -274,7 +274,13 @@ impl ResellerClient {
             items,
             status = tracing::field::Empty,
         );
-        self.inner.call(method, request, not_after).instrument(span).await
+        let began = Instant::now();
+        let result = self.inner.call(method, request, not_after).instrument(span).await;
+        let options = &self.inner.options;
+        if let Some(observer) = &options.observer {
+            observer.call((&options.account, method), result.as_ref().err(), began.elapsed());
+        }
+        result
     }
 }
 

@@ -1,0 +1,43 @@
+//! What a session of intake tells of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::model::Action;
+use crate::shell::Stats;
+use crate::shell::admin::Lag;
+use crate::shell::kafka::{End, TopicPartition};
+use crate::shell::telemetry::metrics::Part;
+
+use super::translate::Taken;
+
+/// What became of an order event is committed.
+pub(super) fn taken_in(stats: &Stats, taken: &Taken) {
+    for (action, count) in Action::ALL.iter().zip(taken.commands) {
+        stats.commands.add(count);
+        stats.metrics.commands(*action, count);
+    }
+    stats.outcomes.add(taken.outcomes);
+    stats.refused.add(taken.outcomes);
+    stats.dead_letters.add(taken.dead_letters);
+    let now = Timestamp::now();
+    stats.metrics.published(&taken.decided, now);
+    let took = now.duration_since(taken.at).try_into().unwrap_or_default();
+    stats.metrics.part(Part::Intake, took);
+}
+
+/// How far the partitions of this session are from their ends.
+pub(super) fn lag(
+    owned: &BTreeSet<TopicPartition>,
+    done: &BTreeMap<TopicPartition, i64>,
+    ends: &[End],
+) -> Vec<Lag> {
+    let lag = |end: &End| {
+        let at = owned.get(&TopicPartition::new(end.topic.as_str(), end.partition))?;
+        let records = end.lag(done.get(at).copied());
+        Some(Lag { topic: Arc::clone(&at.topic), partition: at.partition, records })
+    };
+    ends.iter().filter_map(lag).collect()
+}

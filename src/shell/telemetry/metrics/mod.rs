@@ -1,0 +1,153 @@
+//! What is counted and timed while the worker works. The handles are taken once, so counting costs
+//! an atomic addition; gauges are read off the engine's report when somebody scrapes.
+
+mod observe;
+mod process;
+mod render;
+mod table;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry,
+};
+
+use crate::model::{Action, DeadLetterReason, Status};
+
+pub use observe::CallObserver;
+pub(in crate::shell) use observe::{Decided, Half, Part};
+pub(in crate::shell) use render::text;
+pub use table::{Kind, Metric, TABLE, page};
+
+/// The counters and histograms of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    commands: IntCounterVec,
+    folded: IntCounter,
+    outcomes: IntCounterVec,
+    dead_letters: IntCounterVec,
+    batches: IntCounterVec,
+    batch_devices: HistogramVec,
+    api_calls: IntCounterVec,
+    api_seconds: HistogramVec,
+    lost_answers: IntCounter,
+    retries: IntCounterVec,
+    quota_wait: CounterVec,
+    transactions: HistogramVec,
+    sessions: IntCounterVec,
+    restore: Histogram,
+    latency: Histogram,
+    parts: [Histogram; Part::ALL.len()],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registry = Registry::new();
+        let parts = histogram_vec(&registry, &table::PART_SECONDS);
+        let plain = |metric| histogram_vec(&registry, metric).with_label_values::<&str>(&[]);
+        let count = |metric| counter_vec(&registry, metric).with_label_values::<&str>(&[]);
+        let metrics = Self {
+            commands: counter_vec(&registry, &table::COMMANDS),
+            folded: count(&table::FOLDED),
+            outcomes: counter_vec(&registry, &table::OUTCOMES),
+            dead_letters: counter_vec(&registry, &table::DEAD_LETTERS),
+            batches: counter_vec(&registry, &table::BATCHES),
+            batch_devices: histogram_vec(&registry, &table::BATCH_DEVICES),
+            api_calls: counter_vec(&registry, &table::API_CALLS),
+            api_seconds: histogram_vec(&registry, &table::API_SECONDS),
+            lost_answers: count(&table::LOST_ANSWERS),
+            retries: counter_vec(&registry, &table::RETRIES),
+            quota_wait: made(
+                CounterVec::new(opts(&table::QUOTA_WAIT), table::QUOTA_WAIT.labels),
+                &registry,
+            ),
+            transactions: histogram_vec(&registry, &table::TRANSACTIONS_SECONDS),
+            sessions: counter_vec(&registry, &table::SESSIONS),
+            restore: plain(&table::RESTORE),
+            latency: plain(&table::LATENCY_SECONDS),
+            parts: Part::ALL.map(|part| parts.with_label_values(&[part.as_str()])),
+            registry,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Series that are known beforehand are there from the start: the first event of a series that
+    /// appears with it is no increase to a query.
+    fn begin_at_zero(&self) {
+        for action in Action::ALL {
+            let action = action.as_str();
+            self.commands.with_label_values(&[action]);
+            self.batches.with_label_values(&[action]);
+            self.batch_devices.with_label_values(&[action]);
+            for status in Status::ALL {
+                if !matches!(status, Status::Failed | Status::Stale | Status::Unresolved) {
+                    self.outcomes.with_label_values(&[action, status.as_str(), ""]);
+                }
+            }
+        }
+        for reason in DeadLetterReason::ALL {
+            self.dead_letters.with_label_values(&[reason.as_str()]);
+        }
+        for kind in ["submit", "poll", "lookup", "device", "transaction", "ledger"] {
+            self.retries.with_label_values(&[kind]);
+        }
+        for half in [Half::Intake, Half::Dispatch] {
+            self.sessions.with_label_values(&[half.as_str()]);
+            self.transactions.with_label_values(&[half.as_str(), "committed"]);
+        }
+    }
+
+    /// Outcomes so far, by action, status and failure code.
+    pub(in crate::shell) fn outcomes_by_kind(&self) -> Vec<([String; 3], u64)> {
+        let families = self.outcomes.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let mut kinds = Vec::new();
+        for metric in series {
+            let value = |name: &str| {
+                let label = metric.get_label().iter().find(|label| label.name() == name);
+                label.map(|label| label.value().to_owned()).unwrap_or_default()
+            };
+            let count = metric.get_counter().get_value();
+            kinds.push(([value("action"), value("status"), value("code")], count as u64));
+        }
+        kinds.sort();
+        kinds
+    }
+}
+
+fn opts(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn counter_vec(registry: &Registry, metric: &Metric) -> IntCounterVec {
+    made(IntCounterVec::new(opts(metric), metric.labels), registry)
+}
+
+fn histogram_vec(registry: &Registry, metric: &Metric) -> HistogramVec {
+    let buckets = match metric.kind {
+        Kind::Histogram(buckets) => buckets.to_vec(),
+        Kind::Counter | Kind::Gauge => Vec::new(),
+    };
+    let opts = HistogramOpts::new(metric.name, metric.help).buckets(buckets);
+    made(HistogramVec::new(opts, metric.labels), registry)
+}
+
+/// Names, labels and buckets are constants; every test that makes a [`Metrics`] checks them.
+fn made<C: Collector + Clone + 'static>(made: prometheus::Result<C>, registry: &Registry) -> C {
+    #[allow(clippy::expect_used)]
+    let metric = made.expect("the table of metrics is sound");
+    #[allow(clippy::expect_used)]
+    registry.register(Box::new(metric.clone())).expect("the names of metrics are unique");
+    metric
+}
+
+/// Adds to a counter with a fraction.
+fn add(counter: &Counter, more: f64) {
+    if more > 0.0 {
+        counter.inc_by(more);
+    }
+}

@@ -1,0 +1,431 @@
+//! Watching and controlling a worker: probes, metrics, state, pausing, draining. The admin server
+//! is asked over HTTP, the worker is the built binary, Kafka is real.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::events::single_sales;
+use crate::invariants;
+use crate::process::{Process, run, wait_for};
+use crate::world::{PARTITIONS, SOON, Setup, World};
+
+/// Where a worker can be asked, as its log says.
+struct Admin {
+    local: String,
+    exposed: String,
+}
+
+impl Admin {
+    fn of(worker: &Process) -> Self {
+        let address = |key: &str| {
+            wait_for(&format!("{key} listens"), SOON, || {
+                let log = worker.stderr();
+                let line = log.lines().find(|line| line.contains(key))?;
+                let (_, address) = line.split_once("address=")?;
+                Some(address.split_whitespace().next()?.to_owned())
+            })
+        };
+        Self { local: address("admin.listen"), exposed: address("admin.expose") }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        ask(&self.local, method, path, body)
+    }
+
+    fn json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("GET", path, "");
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    fn state(&self) -> Value {
+        self.json("/state").1
+    }
+
+    fn scrape(&self) -> String {
+        let (status, text) = ask(&self.exposed, "GET", "/metrics", "");
+        assert_eq!(status, 200);
+        text
+    }
+
+    /// The reason why a latch is open, if it is.
+    fn reason(&self, name: &str) -> Option<String> {
+        let (_, ready) = self.json("/readyz");
+        let latches = ready["latches"].as_array().unwrap();
+        let latch = latches.iter().find(|latch| latch["name"] == name);
+        let latch = latch.unwrap_or_else(|| panic!("no latch {name}: {ready}"));
+        assert_eq!(latch["ok"] == true, latch["reason"].is_null(), "{latch}");
+        latch["reason"].as_str().map(str::to_owned)
+    }
+
+    fn wait_until_ready(&self) {
+        wait_for("ready", SOON, || (self.json("/readyz").0 == 200).then_some(()));
+    }
+
+    fn is_live(&self) -> bool {
+        ask(&self.exposed, "GET", "/livez", "").0 == 200
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.local)
+    }
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: \
+         {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a whole reply");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+const ADMIN: [(&str, &str); 2] =
+    [("admin.listen", "\"127.0.0.1:0\""), ("admin.expose", "\"127.0.0.1:0\"")];
+
+fn world(name: &str, sandbox: &[&str], more: &[(&str, &str)]) -> World {
+    let settings: Vec<_> = ADMIN.iter().chain(more).copied().collect();
+    World::new(name, Setup { sandbox, settings: &settings, ..Setup::default() })
+}
+
+/// The value of a series.
+fn value(scrape: &str, series: &str) -> f64 {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{scrape}")).parse().unwrap()
+}
+
+fn promtool(scrape: &str) {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is missing, and .ci/run installs it");
+        eprintln!("NOT CHECKED: promtool is missing (apt-get install prometheus)");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(scrape.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let text = [said.stdout, said.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(said.status.success(), "promtool: {text}");
+}
+
+#[test]
+fn after_some_orders_state_and_metrics_say_what_was_done() {
+    let mut world = world("admin-figures", &[], &[]);
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    assert_eq!(value(&admin.scrape(), "zerotouch_ready"), 1.0);
+    world.send(&single_sales(0..300));
+    let junk = crate::client::Record {
+        topic: world.topic("orders"),
+        value: Some(b"no JSON".to_vec()),
+        ..Default::default()
+    };
+    world.send_records(&[], &[junk]);
+    world.wait_for_outcomes(300, SOON);
+    wait_for("the dead letter", SOON, || {
+        (admin.state()["counters"]["deadLetters"] == 1).then_some(())
+    });
+    world.wait_until_quiet(SOON);
+
+    let state = wait_for("a quiet state", SOON, || {
+        let state = admin.state();
+        (state["dispatch"]["report"]["commands"] == 0).then_some(state)
+    });
+    let counters = &state["counters"];
+    assert_eq!(counters["orders"], 301, "{counters}");
+    assert_eq!((&counters["commands"], &counters["outcomes"]), (&json!(300), &json!(300)));
+    let submits = world.sandbox.batches("claimAsync");
+    assert_eq!(counters["submits"], submits);
+    let succeeded = json!([{"action": "claim", "status": "succeeded", "code": "", "count": 300}]);
+    assert_eq!(state["outcomes"], succeeded);
+    let lanes = state["dispatch"]["report"]["lanes"].as_array().unwrap();
+    assert_eq!(lanes.len(), PARTITIONS as usize);
+    assert!(lanes.iter().all(|lane| lane["phase"] == "live"), "{lanes:?}");
+    assert!(state["dispatch"]["ageSeconds"].as_f64().unwrap() < 10.0);
+
+    // The ends of the partitions are told every few seconds.
+    let lag = |scrape: &str, topic: &str| {
+        let lines = scrape.lines().filter(|line| line.starts_with("zerotouch_lag_records{"));
+        let of = lines.filter(|line| line.contains(topic));
+        of.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).collect::<Vec<_>>()
+    };
+    let topics = [world.topic("orders"), world.topic("commands")];
+    let scrape = wait_for("no lag", SOON, || {
+        let scrape = admin.scrape();
+        // The mark of the last transaction counts as one.
+        let is_low = |topic: &String| {
+            let lag = lag(&scrape, topic);
+            lag.len() == PARTITIONS as usize && lag.iter().all(|lag| *lag <= 1.0)
+        };
+        topics.iter().all(is_low).then_some(scrape)
+    });
+    promtool(&scrape);
+    for (series, expected) in [
+        ("zerotouch_orders_consumed_total", 301.0),
+        ("zerotouch_commands_total{action=\"claim\"}", 300.0),
+        ("zerotouch_outcomes_total{action=\"claim\",code=\"\",status=\"succeeded\"}", 300.0),
+        ("zerotouch_dead_letters_total{reason=\"not_json\"}", 1.0),
+        ("zerotouch_batches_total{action=\"claim\"}", submits as f64),
+        ("zerotouch_batch_devices_sum{action=\"claim\"}", 300.0),
+        ("zerotouch_outcome_latency_seconds_count", 300.0),
+        ("zerotouch_outcome_part_seconds_count{part=\"wait\"}", 300.0),
+        ("zerotouch_outcome_part_seconds_count{part=\"operation\"}", 300.0),
+        ("zerotouch_outcome_part_seconds_count{part=\"publish\"}", 300.0),
+        ("zerotouch_outcome_part_seconds_count{part=\"intake\"}", 301.0),
+        ("zerotouch_outcome_part_seconds_count{part=\"call\"}", submits as f64),
+        ("zerotouch_outcome_part_seconds_count{part=\"intent\"}", submits as f64),
+        ("zerotouch_lanes{phase=\"live\"}", f64::from(PARTITIONS)),
+        ("zerotouch_lane_restore_seconds_count", f64::from(PARTITIONS)),
+        ("zerotouch_sessions_begun_total{half=\"dispatch\"}", 1.0),
+        ("zerotouch_commands_in_memory", 0.0),
+        ("zerotouch_account_refused{account=\"main\"}", 0.0),
+    ] {
+        assert_eq!(value(&scrape, series), expected, "{series}");
+    }
+    let polls =
+        "zerotouch_api_calls_total{account=\"main\",class=\"ok\",method=\"operations.get\"}";
+    assert_eq!(value(&scrape, polls), world.sandbox.calls("operations.get", 200) as f64);
+    for name in documented() {
+        assert!(scrape.contains(&format!("# HELP {name} ")), "{name} is not in the scrape");
+    }
+    // No hardware id, whole or in part, gets into either.
+    let device = &world.outcomes[0].text("/device/imei")[..14];
+    assert!(!scrape.contains(device) && !state.to_string().contains(device));
+    invariants::hold(&world);
+}
+
+/// The names in `docs/metrics.md`.
+fn documented() -> BTreeSet<String> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
+    let page = page.unwrap();
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    assert!(names.len() > 25, "{names:?}");
+    names
+}
+
+#[test]
+fn a_worker_whose_account_is_refused_is_not_ready_says_why_and_stays_alive() {
+    let mut world = world("admin-refused", &[], &[]);
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let denied = json!({"kind": "status", "http": 401});
+    world.sandbox.rule(&json!({"method": "claimAsync", "fault": denied}));
+    world.send(&single_sales(0..5));
+    let reason = wait_for("not ready", SOON, || admin.reason("account:main"));
+    assert!(reason.contains("401"), "{reason}");
+    assert_eq!(ask(&admin.exposed, "GET", "/readyz", "").0, 503);
+    assert!(admin.is_live());
+    let scrape = admin.scrape();
+    assert_eq!(value(&scrape, "zerotouch_account_refused{account=\"main\"}"), 1.0);
+    assert_eq!(value(&scrape, "zerotouch_ready"), 0.0);
+    let said = run(&["probe", "ready", "--admin", &admin.url()]);
+    assert!(said.code == 1 && said.stdout.contains("401"), "{}{}", said.stdout, said.stderr);
+    assert_eq!(run(&["probe", "live", "--admin", &admin.url()]).code, 0);
+
+    world.sandbox.clear_faults();
+    admin.wait_until_ready();
+    world.wait_for_outcomes(5, SOON);
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
+}
+
+#[test]
+fn without_kafka_a_worker_is_alive_and_not_ready_and_says_why() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    drop(silent);
+    let servers = format!("{:?}", address.to_string());
+    let more = [("kafka.bootstrap_servers", &*servers)];
+    let settings: Vec<_> = ADMIN.iter().chain(&more).copied().collect();
+    let setup = Setup { settings: &settings, ..Setup::default() };
+    let mut world = World::without_topics("admin-no-kafka", setup);
+    let mut worker = world.worker();
+    let admin = Admin::of(&worker);
+    wait_for("the reason", SOON, || {
+        admin.reason("kafka").filter(|reason| reason.contains("could not be asked"))
+    });
+    assert_eq!(admin.reason("topics").as_deref(), Some("not checked yet"));
+    assert!(admin.is_live());
+    promtool(&admin.scrape());
+    // A drain has nothing to do, and the process stays until it is told to end.
+    let said = run(&["drain", "--admin", &admin.url()]);
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    assert!(admin.is_live() && worker.ended().is_none());
+    worker.signal("-TERM");
+    assert_eq!(worker.exit_code(SOON), 0);
+}
+
+#[test]
+fn a_paused_account_sends_nothing_until_it_is_resumed() {
+    let mut world = world("admin-paused", &[], &[]);
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    assert_eq!(admin.ask("POST", "/accounts/main/pause", "").0, 200);
+    assert_eq!(admin.ask("POST", "/accounts/other/pause", "").0, 404);
+    let account = |admin: &Admin| admin.state()["dispatch"]["report"]["accounts"][0].clone();
+    wait_for("held back", SOON, || (account(&admin)["paused"] == true).then_some(()));
+    world.send(&single_sales(0..20));
+    wait_for("ready to be sent", SOON, || (account(&admin)["ready"][0] == 20).then_some(()));
+    // Longer than the longest linger: had it not been for the pause, they would be gone.
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    wait_for("that time", SOON, || {
+        assert_eq!(world.sandbox.batches("claimAsync"), 0);
+        (std::time::Instant::now() > until).then_some(())
+    });
+    assert_eq!(value(&admin.scrape(), "zerotouch_account_paused{account=\"main\"}"), 1.0);
+    assert_eq!(admin.json("/readyz").0, 200, "what a person wants is no fault");
+    assert_eq!(admin.ask("POST", "/accounts/main/resume", "").0, 200);
+    world.wait_for_outcomes(20, SOON);
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
+}
+
+#[test]
+fn the_log_level_changes_while_the_worker_runs() {
+    let mut world = world("admin-log", &[], &[]);
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    assert_eq!(admin.ask("POST", "/log-level", "debgu").0, 400);
+    let (status, body) = admin.ask("POST", "/log-level", "info,zerotouch_worker=trace");
+    assert!(status == 200 && body.contains("zerotouch_worker=trace"), "{body}");
+    assert!(admin.state()["logLevel"].as_str().unwrap().contains("zerotouch_worker=trace"));
+}
+
+#[test]
+fn a_drain_by_request_finishes_what_is_under_way_and_the_process_stays_until_sigterm() {
+    let mut world = world("admin-drain", &["--operation-time", "5s"], &[("batch.items_max", "10")]);
+    let slow = json!({"kind": "latency", "millis": 500});
+    world.sandbox.rule(&json!({"method": "claimAsync", "fault": slow}));
+    let mut worker = world.worker();
+    let admin = Admin::of(&worker);
+    world.send(&single_sales(0..200));
+    wait_for("calls", SOON, || (world.sandbox.batches("claimAsync") >= 2).then_some(()));
+    let said = run(&["drain", "--admin", &admin.url(), "--timeout", "30s"]);
+    assert_eq!((said.code, &*said.stdout), (0, "drained\n"), "{}", said.stderr);
+    assert!(worker.ended().is_none(), "it would be started again");
+    let sent = world.sandbox.batches("claimAsync");
+    assert!(sent < 20, "everything was sent before: it shows nothing");
+    assert!(admin.is_live() && admin.reason("draining").unwrap().contains("drained"));
+    let state = admin.state();
+    assert_eq!((&state["drained"], &state["ready"]), (&json!(true), &json!(false)));
+    worker.signal("-TERM");
+    let told = std::time::Instant::now();
+    assert_eq!(worker.exit_code(SOON), 0);
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+    let gone = run(&["probe", "live", "--admin", &admin.url()]);
+    assert!(gone.code == 1 && gone.stderr.contains("no worker answers"), "{}", gone.stderr);
+
+    world.sandbox.clear_faults();
+    let _worker = world.worker();
+    world.wait_for_outcomes(200, SOON);
+    world.wait_until_quiet(SOON);
+    assert_eq!(world.statuses()["succeeded"], 200);
+    invariants::hold(&world);
+}
+
+#[test]
+fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
+    let Some(chromium) = chromium() else {
+        assert!(std::env::var_os("CI").is_none(), "Chromium is missing, and .ci/run installs it");
+        eprintln!(
+            "NOT TESTED: the status page, since Chromium is missing (apt-get install chromium)"
+        );
+        return;
+    };
+    let mut world = world("admin-page", &[], &[]);
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let mut sales = single_sales(0..40);
+    // What an order says is text on the page, never markup.
+    let markup = "<img src=x onerror=console.error('injected')>";
+    sales[0]["orderId"] = json!(markup);
+    world.send(&sales);
+    world.wait_for_outcomes(40, SOON);
+    world.wait_until_quiet(SOON);
+    let state = wait_for("a quiet state", SOON, || {
+        let state = admin.state();
+        (state["dispatch"]["report"]["commands"] == 0).then_some(state)
+    });
+    let profile = tempfile::tempdir().unwrap();
+    let said = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--enable-logging=stderr",
+            "--window-size=390,844",
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("{}/", admin.url()))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&said.stderr);
+    let page = String::from_utf8(said.stdout).unwrap();
+    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert_eq!(console, Vec::<&str>::new());
+    assert!(
+        page.contains(r#"<span id="verdict" role="status" class="good">ready</span>"#),
+        "{page}"
+    );
+    let row = |table: &str, key: &str| -> Vec<String> {
+        let (_, rest) = page.split_once(&format!("id=\"{table}\"")).unwrap();
+        let (rows, _) = rest.split_once("</table>").unwrap();
+        let (_, rest) = rows
+            .split_once(&format!("data-key=\"{key}\""))
+            .unwrap_or_else(|| panic!("no row {key} in {table}: {rows}"));
+        let (row, _) = rest.split_once("</tr>").unwrap();
+        let cells = row.split("<td").skip(1);
+        cells.map(|cell| cell.split(['>', '<']).nth(1).unwrap().to_owned()).collect()
+    };
+    let counters = &state["counters"];
+    for (key, name) in [
+        ("orders", "order events"),
+        ("commands", "commands"),
+        ("outcomes", "outcomes"),
+        ("submits", "batches sent"),
+        ("polls", "polls"),
+    ] {
+        assert_eq!(row("moving", name)[1], counters[key].to_string(), "{name}");
+    }
+    assert_eq!(row("outcomes", "succeeded")[1], "40");
+    let account = row("accounts", "main");
+    assert_eq!((&*account[1], &*account[3]), ("works", "0"));
+    // Calls flow in while nobody makes any.
+    let left = |state: &Value| {
+        state["dispatch"]["report"]["accounts"][0]["quotaTokens"].as_f64().unwrap().floor()
+    };
+    let shown: f64 = account[2].replace(',', "").parse().unwrap();
+    assert!((left(&state)..=left(&admin.state())).contains(&shown), "{shown}");
+    for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
+        let row = row("lanes", &lane["partition"].to_string());
+        let watermark = lane["watermark"].to_string();
+        assert_eq!(row[1..5], ["live", "0", "0", &watermark], "{lane}");
+    }
+}
+
+fn chromium() -> Option<&'static str> {
+    let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    paths.into_iter().find(|path| std::path::Path::new(path).exists())
+}
