@@ -109,7 +109,7 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
 
 async fn state(State(shared): State<Shared>) -> Response {
     let level = shared.logs.as_ref().map(LogsHandle::current);
-    let state = state::of(&shared.stats, level, Instant::now());
+    let state = state::of(&shared.stats, level.as_deref(), Instant::now());
     ([(header::CACHE_CONTROL, "no-store")], Json(state)).into_response()
 }
 

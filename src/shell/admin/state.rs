@@ -9,7 +9,7 @@ use crate::shell::Stats;
 use crate::shell::telemetry::metrics::Half;
 
 /// The state. Everything in it says how old it is, or is of this moment.
-pub(super) fn of(stats: &Stats, log_level: Option<String>, now: Instant) -> Value {
+pub(super) fn of(stats: &Stats, log_level: Option<&str>, now: Instant) -> Value {
     let board = &stats.board;
     let latches = board.latches(now);
     let ready = latches.iter().all(|latch| latch.ok);
