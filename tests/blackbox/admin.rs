@@ -372,24 +372,7 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
         let state = admin.state();
         (state["dispatch"]["report"]["commands"] == 0).then_some(state)
     });
-    let profile = tempfile::tempdir().unwrap();
-    let said = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args([
-            "--enable-logging=stderr",
-            "--window-size=390,844",
-            "--virtual-time-budget=4000",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("{}/", admin.url()))
-        .output()
-        .unwrap();
-    let log = String::from_utf8_lossy(&said.stderr);
-    let page = String::from_utf8(said.stdout).unwrap();
-    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert_eq!(console, Vec::<&str>::new());
+    let page = rendered(chromium, &admin.url());
     assert!(
         page.contains(r#"<span id="verdict" role="status" class="good">ready</span>"#),
         "{page}"
@@ -428,6 +411,29 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
         let watermark = lane["watermark"].to_string();
         assert_eq!(row[1..5], ["live", "0", "0", &watermark], "{lane}");
     }
+}
+
+/// The page as the browser shows it; it must have nothing to complain of.
+fn rendered(chromium: &str, url: &str) -> String {
+    let profile = tempfile::tempdir().unwrap();
+    let said = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--enable-logging=stderr",
+            "--window-size=390,844",
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("{url}/"))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&said.stderr);
+    let page = String::from_utf8(said.stdout).unwrap();
+    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert_eq!(console, Vec::<&str>::new());
+    page
 }
 
 fn chromium() -> Option<&'static str> {
