@@ -653,6 +653,8 @@ impl World {
         }
         self.slots[slot].is_cut_off = false;
         let Some(session) = &self.slots[slot].session else { return };
+        // Its request to join arrived, and the member that it made is there no longer.
+        let is_unanswered = session.is_joining && session.asked_until < self.now;
         let (session, known) = (session.id, session.member);
         let joining = self.kafka.group.joining;
         if let Some(member) = self.member_of(slot, session) {
@@ -663,6 +665,8 @@ impl World {
             }
         } else if let Some(member) = known {
             self.tell_lost(member, slot);
+        } else if is_unanswered {
+            self.join(slot);
         }
     }
 }
