@@ -164,7 +164,12 @@ impl Worker {
                 .filter(|(_, batch)| batch.phase == Phase::Intending)
                 .map(|(ix, _)| *ix)
                 .collect();
+            // Dropping commands empties batches, which changes nothing that the ledger says of them.
+            let dirty = self.commit.dirty.iter();
+            let changed: BTreeSet<(Partition, BatchIx)> =
+                dirty.filter(|(lane, _)| *lane == partition).copied().collect();
             self.drop_commands(now, partition);
+            self.commit.dirty.retain(|one| one.0 != partition || changed.contains(one));
             self.give_up_intents(partition, &intending);
         } else {
             self.effects.push_back(Effect::Release { partition });

@@ -86,6 +86,16 @@ fn an_intent_that_was_never_written_leaves_the_count_of_sends_to_the_next_owner(
 }
 
 #[test]
+fn a_revoked_lane_of_which_nothing_has_changed_is_released_at_once() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    bare.replay((0, 1), vec![record(BatchState::Intended, &[0], 1)]);
+    bare.read((0, 1), &[(0, &sale(1, "o1"))]);
+    let effects = bare.feed(Input::Revoked { partition: Partition(0) });
+    assert!(matches!(effects[..], [Effect::Release { .. }]), "{effects:?}");
+}
+
+#[test]
 fn a_deferred_unclaim_is_guarded_again_after_a_restart() {
     let mut bare = Bare::new(options());
     bare.assign(0, 1);
