@@ -8,11 +8,12 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use zerotouch_worker::engine::{
-    AccountOptions, CommandContent, CommandRead, Effect, Input, Mono, Now, Options, Worker,
+    AccountOptions, CommandContent, CommandRead, Effect, Input, Mono, Now, Options, Transaction,
+    Worker,
 };
 use zerotouch_worker::model::{
-    Action, Cause, CommandFacts, Customer, DeviceHash, DeviceResult, DeviceVerdict, Epoch, Offset,
-    OperationReply, PackedCommand, Partition, order_hash,
+    Action, BatchState, Cause, CommandFacts, Customer, DeviceHash, DeviceResult, DeviceVerdict,
+    Epoch, Offset, OperationReply, PackedCommand, Partition, order_hash,
 };
 
 const COMMANDS: usize = 100_000;
@@ -51,15 +52,21 @@ fn now(millis: u64) -> Now {
     Now { mono: Mono(millis * 1_000_000), wall: Timestamp::UNIX_EPOCH }
 }
 
-/// What the consumer would hand over: `devices` different devices take turns.
-fn reads(devices: usize, packed: &PackedCommand) -> Vec<Input> {
+fn devices(count: usize) -> Vec<DeviceHash> {
+    let hash = |n: usize| {
+        let mut device = [0; 16];
+        device.copy_from_slice(&blake3::hash(&n.to_le_bytes()).as_bytes()[..16]);
+        DeviceHash(u128::from_le_bytes(device))
+    };
+    (0..count).map(hash).collect()
+}
+
+/// What the consumer would hand over: the devices take turns.
+fn reads(devices: &[DeviceHash], packed: &PackedCommand) -> Vec<Input> {
     let customer = Some(Customer::ZeroTouch("7".into()).short_hash());
     let command = |n: usize| {
-        let hash = blake3::hash(&(n % devices).to_le_bytes());
-        let mut device = [0; 16];
-        device.copy_from_slice(&hash.as_bytes()[..16]);
         let facts = CommandFacts {
-            device: DeviceHash(u128::from_le_bytes(device)),
+            device: devices[n % devices.len()],
             action: Action::Claim,
             cause: Cause::Sale,
             customer,
@@ -85,10 +92,12 @@ fn reads(devices: usize, packed: &PackedCommand) -> Vec<Input> {
 }
 
 /// Feeds everything and answers until all outcomes are out. Returns their number.
-fn run(mut worker: Worker, inputs: Vec<Input>, hashes: &[PackedFacts]) -> usize {
+fn run(mut worker: Worker, inputs: Vec<Input>, devices: &[DeviceHash]) -> usize {
     let mut outcomes = 0;
     let mut millis = 10;
-    let mut sent: Vec<(std::sync::Arc<str>, usize)> = Vec::new();
+    // Of one action there is one batch between its intent and its call.
+    let mut intended: Vec<DeviceHash> = Vec::new();
+    let mut sent: Vec<Vec<DeviceHash>> = Vec::new();
     let mut inputs = inputs.into_iter();
     let mut answers = std::collections::VecDeque::new();
     let mut settled = 0;
@@ -108,20 +117,20 @@ fn run(mut worker: Worker, inputs: Vec<Input>, hashes: &[PackedFacts]) -> usize 
             match effect {
                 Effect::Commit(transaction) => {
                     outcomes += transaction.outcomes.len();
+                    intended.extend(of_intents(&transaction, devices));
                     let transaction = black_box(transaction).number;
                     answers.push_back(Input::Committed { transaction });
                 }
                 Effect::Submit(submit) => {
                     let name: std::sync::Arc<str> = format!("operations/{}", sent.len()).into();
-                    sent.push((name.clone(), submit.commands.len()));
+                    sent.push(std::mem::take(&mut intended));
                     let call = submit.call;
                     answers.push_back(Input::Submitted { call, result: Ok(name) });
                 }
                 Effect::Poll { call, .. } => {
                     // Operations end in the order in which they began.
-                    let count = sent[settled].1;
+                    let results = sent[settled].iter().copied().map(succeeded).collect();
                     settled += 1;
-                    let results = hashes.iter().take(count).map(PackedFacts::result).collect();
                     let result = Ok(OperationReply::Done { results });
                     answers.push_back(Input::Polled { call, result });
                 }
@@ -131,31 +140,42 @@ fn run(mut worker: Worker, inputs: Vec<Input>, hashes: &[PackedFacts]) -> usize 
     }
 }
 
-/// A result without echo counts by position, which is what the API promises when lengths agree.
-struct PackedFacts;
+/// The devices of the intents in a transaction: not in the order in which they go out.
+fn of_intents<'a>(
+    transaction: &'a Transaction,
+    devices: &'a [DeviceHash],
+) -> impl Iterator<Item = DeviceHash> + 'a {
+    let records = transaction.ledger.iter().filter_map(|write| {
+        let record = write.record.as_ref()?;
+        (record.state == BatchState::Intended).then_some((write.partition, &record.open))
+    });
+    records.flat_map(move |(lane, open)| {
+        let number = move |offset: Offset| offset.0 as usize * LANES as usize + lane.0 as usize;
+        open.iter().map(move |offset| devices[number(offset) % devices.len()])
+    })
+}
 
-impl PackedFacts {
-    fn result(&self) -> DeviceResult {
-        DeviceResult { device: None, verdict: DeviceVerdict::Succeeded { device_id: None } }
-    }
+fn succeeded(device: DeviceHash) -> DeviceResult {
+    let verdict = DeviceVerdict::Succeeded { device_id: None };
+    DeviceResult { device: Some(device), verdict }
 }
 
 fn engine(criterion: &mut Criterion) {
     let packed = PackedCommand::pack(&sample());
-    let results: Vec<PackedFacts> = (0..2_000).map(|_| PackedFacts).collect();
+    let (all, tenth) = (devices(COMMANDS), devices(COMMANDS / 10));
     let mut group = criterion.benchmark_group("engine");
     group.throughput(Throughput::Elements(COMMANDS as u64)).sample_size(10);
     group.bench_function("claims of as many devices", |bencher| {
         bencher.iter_batched(
-            || (worker(), reads(COMMANDS, &packed)),
-            |(worker, inputs)| assert_eq!(run(worker, inputs, &results), COMMANDS),
+            || (worker(), reads(&all, &packed)),
+            |(worker, inputs)| assert_eq!(run(worker, inputs, &all), COMMANDS),
             BatchSize::LargeInput,
         );
     });
     group.bench_function("ten claims of each device, folded", |bencher| {
         bencher.iter_batched(
-            || (worker(), reads(COMMANDS / 10, &packed)),
-            |(worker, inputs)| assert_eq!(run(worker, inputs, &results), COMMANDS),
+            || (worker(), reads(&tenth, &packed)),
+            |(worker, inputs)| assert_eq!(run(worker, inputs, &tenth), COMMANDS),
             BatchSize::LargeInput,
         );
     });

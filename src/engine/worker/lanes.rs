@@ -164,7 +164,7 @@ impl Worker {
                 .filter(|(_, batch)| batch.phase == Phase::Intending)
                 .map(|(ix, _)| *ix)
                 .collect();
-            // Dropping commands empties batches, which changes nothing that the ledger says of them.
+            // Dropping commands empties batches; what the ledger says of them stays as it is.
             let dirty = self.commit.dirty.iter();
             let changed: BTreeSet<(Partition, BatchIx)> =
                 dirty.filter(|(lane, _)| *lane == partition).copied().collect();
