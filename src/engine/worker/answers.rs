@@ -318,6 +318,8 @@ impl Worker {
                 let ix = self.new_batch(now, account, action, half);
                 if let Some(batch) = self.batches.get_mut(&ix) {
                     batch.ambiguous = ambiguous;
+                    // The ledger tells a lost answer by the second attempt.
+                    batch.sends = u16::from(ambiguous);
                     // In the transaction that ends the whole, so that no crash forgets them.
                     self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 }

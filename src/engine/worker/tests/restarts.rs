@@ -131,6 +131,37 @@ fn the_halves_of_a_rejected_batch_are_written_where_the_whole_ends() {
 }
 
 #[test]
+fn that_an_answer_was_lost_before_a_batch_was_halved_outlives_a_restart() {
+    let mut bare = Bare::new(options());
+    bare.assign(0, 1);
+    // Intended by an earlier owner, and perhaps sent.
+    bare.replay((0, 1), vec![record(BatchState::Intended, &[0, 1], 1)]);
+    bare.read((0, 1), &[(0, &sale(1, "o1")), (1, &sale(2, "o1"))]);
+    let submit = |bare: &mut Bare| {
+        let number = bare.run_until(number_of_commit);
+        let effects = bare.feed(Input::Committed { transaction: number });
+        effects.iter().find_map(call_of_submit)
+    };
+    let call = submit(&mut bare).unwrap();
+    let rejected = CallFailure::Rejected {
+        status: "INVALID_ARGUMENT".into(),
+        identifier: None,
+        message: "test".into(),
+    };
+    let effects = bare.feed(Input::Submitted { call, result: Err(rejected) });
+    let number = effects.iter().find_map(number_of_commit).unwrap();
+    let effects = bare.feed(Input::Committed { transaction: number });
+    let call = effects.iter().find_map(call_of_submit).or_else(|| submit(&mut bare)).unwrap();
+    let effects = bare.feed(Input::Submitted { call, result: Ok("operations/1".into()) });
+    let transaction = transaction_of(&effects).unwrap();
+    let accepted = transaction.ledger.iter().filter_map(|write| write.record.as_ref());
+    let accepted: Vec<_> =
+        accepted.filter(|record| matches!(record.state, BatchState::Accepted { .. })).collect();
+    let [record] = accepted[..] else { panic!("{transaction:?}") };
+    assert!(record.attempt > 1, "the next owner has to know: {record:?}");
+}
+
+#[test]
 fn an_unknown_operation_is_asked_for_again_until_the_grace_time_is_over() {
     let mut bare = Bare::new(options());
     bare.assign(0, 1);
