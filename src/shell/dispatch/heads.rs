@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use crate::engine::{HeadReport, Mono, Now, Worker};
+use crate::engine::{HeadReport, Mono, Now};
 
 use super::spans::Spans;
 
-/// How often the heads are looked at: it takes a look at every command in memory.
+/// How often a head is told.
 const EVERY: Duration = Duration::from_secs(60);
 /// From when on a head is worth a line: operations take minutes, seldom longer.
 const LONG: Duration = Duration::from_secs(300);
 
-/// When the heads are to be looked at next.
+/// When the heads are to be told next.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     next: Mono,
 }
 
 impl Heads {
-    /// Logs the heads that have held their lanes for long, if it is time to.
-    pub(super) fn tell(&mut self, worker: &Worker, now: Now, spans: &Spans) {
-        for head in self.due(worker, now) {
+    /// Logs those of the heads that have held their lanes for long, if it is time to.
+    pub(super) fn tell(&mut self, heads: &[HeadReport], now: Now, spans: &Spans) {
+        for head in self.due(heads, now) {
             let batch = head.batch.as_ref();
             let operation = batch.and_then(|batch| batch.operation.as_deref());
             let trace = operation.and_then(|operation| spans.trace_of_operation(operation));
@@ -42,21 +42,20 @@ impl Heads {
         }
     }
 
-    fn due(&mut self, worker: &Worker, now: Now) -> Vec<HeadReport> {
+    fn due<'a>(&mut self, heads: &'a [HeadReport], now: Now) -> Vec<&'a HeadReport> {
         if now.mono < self.next {
             return Vec::new();
         }
         self.next = now.mono + EVERY;
-        let mut heads = worker.heads(now);
-        heads.retain(|head| Duration::from_secs(head.held_seconds) >= LONG);
-        heads
+        let is_long = |head: &&HeadReport| Duration::from_secs(head.held_seconds) >= LONG;
+        heads.iter().filter(is_long).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{AccountOptions, CommandContent, CommandRead, Input, Options};
+    use crate::engine::{AccountOptions, CommandContent, CommandRead, Input, Options, Worker};
     use crate::model::{Epoch, Offset, PackedCommand, Partition};
     use crate::wire;
 
@@ -87,13 +86,15 @@ mod tests {
         let commands = vec![CommandRead { offset: Offset(7), content }];
         worker.handle(at(10), Input::CommandsRead { partition, epoch, commands });
         let mut heads = Heads::default();
-        assert_eq!(heads.due(&worker, at(309)), []);
-        assert_eq!(heads.due(&worker, at(320)), [], "looked at a moment ago");
-        let told = heads.due(&worker, at(369));
+        let seen = |seconds| worker.heads(at(seconds));
+        assert!(heads.due(&seen(309), at(309)).is_empty());
+        assert!(heads.due(&seen(320), at(320)).is_empty(), "looked at a moment ago");
+        let seen_later = seen(369);
+        let told = heads.due(&seen_later, at(369));
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].offset, told[0].held_seconds), (7, 359));
         assert_eq!(told[0].stage, "ready");
-        assert_eq!(heads.due(&worker, at(400)), []);
-        assert_eq!(heads.due(&worker, at(429)).len(), 1);
+        assert!(heads.due(&seen(400), at(400)).is_empty());
+        assert_eq!(heads.due(&seen(429), at(429)).len(), 1);
     }
 }

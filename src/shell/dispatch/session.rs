@@ -134,9 +134,10 @@ impl Session {
                 _ = gauges.tick() => {
                     self.producer.end_process_if_hung();
                     self.spans.flush(false);
-                    self.heads.tell(&self.worker, self.dispatch.clock.now(), &self.spans);
-                    let at = (&self.worker, self.dispatch.clock.now());
+                    let now = self.dispatch.clock.now();
+                    let at = (&self.worker, now);
                     self.teller.tell(&self.dispatch, at, &self.unread, &self.consumer);
+                    self.heads.tell(self.teller.heads(), now, &self.spans);
                 }
                 Ok(()) = self.paused.changed() => self.hold_accounts(),
                 () = sleep => self.feed(Input::TimePassed),

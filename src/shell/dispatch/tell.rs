@@ -72,6 +72,11 @@ impl Teller {
         self.report = report;
     }
 
+    /// The heads as they were looked at last.
+    pub(super) fn heads(&self) -> &[HeadReport] {
+        &self.heads
+    }
+
     /// Notes when lanes begin to be restored, and how long that took.
     pub(super) fn note(&mut self, stats: &Stats, input: &Input) {
         match input {

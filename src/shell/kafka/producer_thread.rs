@@ -78,17 +78,12 @@ impl Writer {
             };
             self.busy.set(Some(Instant::now()));
             match command {
-                Command::Init(reply) => reply(self.init()),
+                Command::Init(reply) => reply(self.renew()),
                 Command::Commit(transaction, reply) => reply(self.commit(&transaction)),
                 Command::Stop => return,
             }
             self.busy.set(None);
         }
-    }
-
-    fn init(&mut self) -> Result<(), CommitError> {
-        self.discard();
-        self.client().map(drop)
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
@@ -114,6 +109,7 @@ impl Writer {
         Err(error)
     }
 
+    /// A new producer, which fences what an earlier one of its id has left open.
     fn renew(&mut self) -> Result<(), CommitError> {
         self.discard();
         self.client().map(drop)

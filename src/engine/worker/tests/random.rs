@@ -57,6 +57,34 @@ pub(super) fn faults() -> impl Strategy<Value = Faults> {
     )
 }
 
+/// Three lanes, assigned, with nothing in them.
+pub(super) fn world(items_max: usize, faults: Faults, seed: u64) -> World {
+    let options = Options { batch_items_max: items_max, partitions_total: 3, ..options() };
+    let mut world = World::new(options, seed);
+    world.faults = faults;
+    for partition in 0..3 {
+        world.log.entry(crate::model::Partition(partition)).or_default();
+    }
+    world.crash();
+    world
+}
+
+pub(super) fn take(world: &mut World, step: Step) {
+    match step {
+        Step::Write(command) => {
+            let lane = command.facts().unwrap().device.0 % 3;
+            world.write(i32::try_from(lane).unwrap(), *command);
+        }
+        Step::Read => world.read_all(),
+        Step::Run(count) => {
+            for _ in 0..count {
+                world.step();
+            }
+        }
+        Step::Crash => world.crash(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -67,27 +95,9 @@ proptest! {
         seed in any::<u64>(),
         items_max in 1_usize..20,
     ) {
-        let options = Options { batch_items_max: items_max, partitions_total: 3, ..options() };
-        let mut world = World::new(options, seed);
-        world.faults = faults;
-        for partition in 0..3 {
-            world.log.entry(crate::model::Partition(partition)).or_default();
-        }
-        world.crash();
+        let mut world = world(items_max, faults, seed);
         for step in steps {
-            match step {
-                Step::Write(command) => {
-                    let lane = command.facts().unwrap().device.0 % 3;
-                    world.write(i32::try_from(lane).unwrap(), *command);
-                }
-                Step::Read => world.read_all(),
-                Step::Run(count) => {
-                    for _ in 0..count {
-                        world.step();
-                    }
-                }
-                Step::Crash => world.crash(),
-            }
+            take(&mut world, step);
         }
         world.faults = Faults::default();
         world.run();

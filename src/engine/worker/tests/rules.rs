@@ -96,9 +96,7 @@ fn a_cancellation_after_the_claim_was_sent_unclaims() {
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     world.write(0, command(Cause::Cancellation, 1, None, "o1"));
     world.read_all();
     world.run();
@@ -114,9 +112,7 @@ fn a_cancellation_after_the_same_sale_twice_leaves_nothing_claimed() {
         let mut world = world(options());
         world.write(0, sale(1, "7", "o1"));
         world.read_all();
-        while world.submits.is_empty() {
-            world.step();
-        }
+        world.run_until_sent(1);
         if is_done {
             world.run();
         }
@@ -139,9 +135,7 @@ fn a_claim_superseded_by_its_cancellation_is_restored_as_the_unclaim_that_it_bec
     world.write(0, sale(1, "7", "o1"));
     world.write(0, command(Cause::Cancellation, 1, None, "o1"));
     world.read_all();
-    while world.submits.len() < 2 {
-        world.step();
-    }
+    world.run_until_sent(2);
     world.run_commits();
     world.crash();
     world.run();
@@ -269,9 +263,7 @@ fn a_drain_ends_at_once_and_the_next_owner_goes_on_polling() {
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     world.worker.handle(world.at(), Input::DrainRequested);
     assert!(world.worker.next_effect().is_none(), "the call's answer is waited for");
     world.run();
@@ -321,9 +313,7 @@ fn a_batch_does_not_wait_for_commands_that_the_topic_has_lost() {
     world.write(0, sale(1, "7", "o1"));
     world.write(0, sale(2, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     world.run_commits();
     world.crash();
     world.run();
@@ -481,9 +471,7 @@ fn a_partition_is_not_released_before_the_answer_to_its_call_is_written_down() {
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     // The call is out, its answer on the way.
     world.worker.handle(world.at(), Input::Revoked { partition: Partition(0) });
     assert!(world.worker.next_effect().is_none());
@@ -498,9 +486,7 @@ fn a_partition_is_released_in_time_even_if_the_answer_never_comes() {
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     world.drop_answers();
     world.feed(Input::Revoked { partition: Partition(0) });
     assert!(world.released.is_empty());
@@ -552,9 +538,7 @@ fn a_paused_account_sends_nothing_new_goes_on_polling_and_catches_up_when_resume
     let mut world = world(options());
     world.write(0, sale(1, "7", "o1"));
     world.read_all();
-    while world.submits.is_empty() {
-        world.step();
-    }
+    world.run_until_sent(1);
     let pause = |paused| Input::AccountPaused { account: 0, paused };
     world.feed(pause(true));
     world.write(0, sale(2, "7", "o2"));

@@ -219,6 +219,13 @@ impl World {
         true
     }
 
+    /// Steps until so many batches have been sent.
+    pub(super) fn run_until_sent(&mut self, batches: usize) {
+        while self.submits.len() < batches {
+            self.step();
+        }
+    }
+
     /// Handles what is at hand, without letting time pass.
     pub(super) fn run_commits(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
