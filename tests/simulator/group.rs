@@ -27,14 +27,11 @@ impl World {
             self.begin_round();
             return self.complete_round_if_all_joined();
         }
-        let is_known = self
-            .kafka
-            .group
-            .members
-            .values()
-            .any(|state| state.slot == slot && state.session == session);
-        if is_known {
-            return;
+        // Asked again, because no answer was heard: the member that the first request made is
+        // nobody's. Kafka would wait for its session to time out.
+        if let Some(old) = self.member_of(slot, session) {
+            self.kafka.group.members.remove(&old);
+            self.tell_lost(old, slot);
         }
         let name = self.kafka.group.next_member;
         self.kafka.group.next_member += 1;

@@ -548,7 +548,7 @@ impl World {
     }
 
     /// The session's name in the group, which it may not have heard of yet.
-    fn member_of(&self, slot: usize, session: u32) -> Option<u32> {
+    pub(crate) fn member_of(&self, slot: usize, session: u32) -> Option<u32> {
         let mut members = self.kafka.group.members.iter();
         members.find(|(_, m)| m.slot == slot && m.session == session).map(|(name, _)| *name)
     }
