@@ -19,19 +19,14 @@ impl World {
         if self.slots[slot].session.as_ref().is_none_or(|current| current.id != session) {
             return;
         }
-        if let Some(name) = member {
+        // Asked again because no answer was heard, it is the member that the first request made.
+        if let Some(name) = member.or_else(|| self.member_of(slot, session)) {
             let Some(state) = self.kafka.group.members.get_mut(&name) else {
                 return self.tell_lost(name, slot);
             };
             (state.owned, state.joined) = (owned, true);
             self.begin_round();
             return self.complete_round_if_all_joined();
-        }
-        // Asked again, because no answer was heard: the member that the first request made is
-        // nobody's. Kafka would wait for its session to time out.
-        if let Some(old) = self.member_of(slot, session) {
-            self.kafka.group.members.remove(&old);
-            self.tell_lost(old, slot);
         }
         let name = self.kafka.group.next_member;
         self.kafka.group.next_member += 1;
