@@ -11,22 +11,26 @@ use crate::world::{Event, Message, World, nanos};
 impl World {
     pub(crate) fn on_join(
         &mut self,
-        slot: usize,
-        session: u32,
+        (slot, session): (usize, u32),
+        request: u32,
         member: Option<u32>,
         owned: BTreeSet<i32>,
     ) {
         if self.slots[slot].session.as_ref().is_none_or(|current| current.id != session) {
             return;
         }
-        // Asked again because no answer was heard, it is the member that the first request made.
-        if let Some(name) = member.or_else(|| self.member_of(slot, session)) {
+        if let Some(name) = member {
             let Some(state) = self.kafka.group.members.get_mut(&name) else {
                 return self.tell_lost(name, slot);
             };
-            (state.owned, state.joined) = (owned, true);
+            (state.owned, state.joined, state.request) = (owned, true, request);
             self.begin_round();
             return self.complete_round_if_all_joined();
+        }
+        // Asked again: what the earlier request made is nobody's. Kafka would wait for its session
+        // to time out.
+        if let Some(nobody) = self.member_of(slot, session) {
+            self.kafka.group.members.remove(&nobody);
         }
         let name = self.kafka.group.next_member;
         self.kafka.group.next_member += 1;
@@ -36,6 +40,7 @@ impl World {
             owned: BTreeSet::new(),
             assigned: BTreeSet::new(),
             joined: true,
+            request,
             silent_since: None,
         };
         if self.plan.static_members && self.take_place(slot, name, &new) {
@@ -56,7 +61,7 @@ impl World {
         };
         let Some(old) = group.members.remove(&old) else { return false };
         let assigned = old.assigned;
-        let (session, generation) = (new.session, group.generation);
+        let (session, request, generation) = (new.session, new.request, group.generation);
         let dealt: usize = group.members.values().map(|member| member.assigned.len()).sum();
         // Its old process may have given up what nobody else has got since.
         let is_complete = dealt + assigned.len() == self.kafka.lanes.len();
@@ -67,12 +72,13 @@ impl World {
             assigned: assigned.clone(),
             owned: BTreeSet::new(),
             joined: !is_stable,
+            request,
             silent_since: None,
         };
         group.members.insert(name, member);
         if is_stable {
             let meta = Meta { member: name, generation };
-            self.tell_member(slot, session, Message::Synced { meta, assigned });
+            self.tell_member(slot, session, Message::Synced { request, meta, assigned });
         } else {
             self.begin_round();
         }
@@ -169,13 +175,13 @@ impl World {
             given.retain(|partition| owner.get(partition).is_none_or(|owner| owner == name));
             member.assigned = given.clone();
             member.joined = false;
-            replies.push((*name, member.slot, member.session, given));
+            replies.push((*name, (member.slot, member.session, member.request), given));
         }
         self.note(|| format!("generation {generation}: {replies:?}"));
         self.checks.counts.event("rebalances", "");
-        for (member, slot, session, assigned) in replies {
+        for (member, (slot, session, request), assigned) in replies {
             let meta = Meta { member, generation };
-            self.tell_member(slot, session, Message::Synced { meta, assigned });
+            self.tell_member(slot, session, Message::Synced { request, meta, assigned });
         }
     }
 

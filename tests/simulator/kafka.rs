@@ -120,6 +120,8 @@ pub(crate) struct Member {
     pub(crate) owned: BTreeSet<i32>,
     pub(crate) assigned: BTreeSet<i32>,
     pub(crate) joined: bool,
+    /// The last request to join that the coordinator heard of it.
+    pub(crate) request: u32,
     pub(crate) silent_since: Option<u64>,
 }
 

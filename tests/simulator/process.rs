@@ -71,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) heard_until: u64,
     pub(crate) asked_until: u64,
     is_joining: bool,
+    /// Requests to join sent so far. Only the last one's answer is listened to.
+    join_request: u32,
     pub(crate) running: Option<(Arc<Transaction>, Meta)>,
     pub(crate) wake: Option<u64>,
     wake_token: u64,
@@ -166,6 +168,7 @@ impl World {
             heard_until: 0,
             asked_until: 0,
             is_joining: false,
+            join_request: 0,
             running: None,
             wake: None,
             wake_token: 0,
@@ -207,7 +210,12 @@ impl World {
                     self.join(slot);
                 }
             }
-            Message::Synced { meta, assigned } => self.on_synced(slot, meta, &assigned),
+            Message::Synced { request, meta, assigned } => {
+                let session = self.slots[slot].session.as_ref().unwrap();
+                if session.join_request == request {
+                    self.on_synced(slot, meta, &assigned);
+                }
+            }
             Message::Added { member, added } => {
                 let session = self.slots[slot].session.as_ref().unwrap();
                 if session.member == Some(member) {
@@ -238,15 +246,13 @@ impl World {
         let at = (self.now + self.broker_wait()).max(session.asked_until);
         session.asked_until = at;
         session.is_joining = true;
-        let session = session.id;
-        self.at(at, Event::Broker(Request::Join { slot, session, member, owned }));
+        session.join_request += 1;
+        let (session, request) = (session.id, session.join_request);
+        self.at(at, Event::Broker(Request::Join { slot, session, request, member, owned }));
     }
 
     fn on_synced(&mut self, slot: usize, meta: Meta, assigned: &BTreeSet<i32>) {
         let session = self.slots[slot].session.as_mut().unwrap();
-        if session.member.is_some_and(|member| member != meta.member) {
-            return;
-        }
         session.is_joining = false;
         session.member = Some(meta.member);
         session.group = Some(meta);

@@ -159,8 +159,8 @@ impl World {
             Request::Init { slot, session, producer, attempt } => {
                 self.on_init(slot, session, producer, attempt);
             }
-            Request::Join { slot, session, member, owned } => {
-                self.on_join(slot, session, member, owned);
+            Request::Join { slot, session, request, member, owned } => {
+                self.on_join((slot, session), request, member, owned);
             }
             Request::Leave { member } => self.on_leave(member),
             Request::Write { from, began, contents } => self.on_records(from, began, contents),

@@ -88,7 +88,7 @@ pub(crate) enum Message {
     Input(Input),
     Ready { epoch: u32 },
     Rebalancing { member: u32 },
-    Synced { meta: Meta, assigned: BTreeSet<i32> },
+    Synced { request: u32, meta: Meta, assigned: BTreeSet<i32> },
     Added { member: u32, added: BTreeSet<i32> },
     Lost { member: Option<u32> },
     Fetch { partition: i32 },
@@ -117,7 +117,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) enum Request {
     Init { slot: usize, session: u32, producer: usize, attempt: Option<u64> },
-    Join { slot: usize, session: u32, member: Option<u32>, owned: BTreeSet<i32> },
+    Join { slot: usize, session: u32, request: u32, member: Option<u32>, owned: BTreeSet<i32> },
     Leave { member: u32 },
     Write { from: Client, began: u64, contents: Arc<Transaction> },
     Offsets { from: Client, transaction: usize, meta: Meta },
