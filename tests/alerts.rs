@@ -4,25 +4,18 @@
 // Every function here is part of a test: a failed unwrap is a failed test.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
+#[path = "support/metrics.rs"]
+mod metrics;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-const RULES: &str = "helm/zerotouch-worker/files/alerts.yaml";
-const DASHBOARD: &str = "helm/zerotouch-worker/files/dashboard.json";
+use metrics::{DASHBOARD, RULES, documented, named, read};
+
 const TESTS: &str = "tests/alerts/alerts_test.yaml";
 const RUNBOOK: &str = "docs/runbook.md";
 /// What each section of the runbook says, in this order.
 const PARTS: [&str; 4] = ["**It means:**", "**Look at:**", "**Do:**", "**Do not:**"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 fn alerts() -> Vec<String> {
     let rules = read(RULES);
@@ -30,32 +23,18 @@ fn alerts() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The metrics that a text names, without what Prometheus adds to histograms.
-fn metrics(text: &str) -> BTreeSet<String> {
-    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let words = text.split(|c| !is_part(c));
-    let ours = words.filter(|w| w.starts_with("zerotouch_") || w.starts_with("process_"));
-    ours.map(|word| {
-        let bare = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
-        bare.unwrap_or(word).to_owned()
-    })
-    .collect()
-}
-
-fn known() -> BTreeSet<String> {
-    let page = read("docs/metrics.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split_once('`')).map(|(name, _)| name.to_owned()).collect()
-}
-
 #[test]
 fn promtool_accepts_the_rules_and_each_alert_fires_and_stays_quiet_as_it_should() {
     let promtool = |arguments: &[&str]| {
-        Command::new("promtool").args(arguments).current_dir(root()).output().map(|said| {
-            let text = String::from_utf8_lossy(&said.stdout).into_owned();
-            let all = text + &String::from_utf8_lossy(&said.stderr);
-            assert!(said.status.success(), "promtool {arguments:?}: {all}");
-        })
+        Command::new("promtool")
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .map(|said| {
+                let text = String::from_utf8_lossy(&said.stdout).into_owned();
+                let all = text + &String::from_utf8_lossy(&said.stderr);
+                assert!(said.status.success(), "promtool {arguments:?}: {all}");
+            })
     };
     if promtool(&["check", "rules", RULES]).is_err() {
         assert!(std::env::var_os("CI").is_none(), "promtool is missing, and .ci/run installs it");
@@ -85,10 +64,9 @@ fn each_alert_has_its_tests_and_its_section_of_the_runbook() {
 
 #[test]
 fn alerts_dashboard_and_runbook_name_only_metrics_that_exist() {
-    let known = known();
-    assert!(known.len() > 20, "{known:?}");
+    let known = documented();
     let shown: BTreeSet<String> =
-        [RULES, DASHBOARD, RUNBOOK].iter().flat_map(|path| metrics(&read(path))).collect();
+        [RULES, DASHBOARD, RUNBOOK].iter().flat_map(|path| named(&read(path))).collect();
     let strange: Vec<_> = shown.difference(&known).collect();
     assert!(strange.is_empty(), "no such metrics: {strange:?}");
     let unseen: Vec<_> = known.difference(&shown).collect();
@@ -98,6 +76,6 @@ fn alerts_dashboard_and_runbook_name_only_metrics_that_exist() {
 #[test]
 fn metrics_are_found_in_queries() {
     let query = r#"sum(rate(zerotouch_a_seconds_bucket{b="zerotouch_c"}[5m])) > process_d"#;
-    let found: Vec<String> = metrics(query).into_iter().collect();
+    let found: Vec<String> = named(query).into_iter().collect();
     assert_eq!(found, ["process_d", "zerotouch_a_seconds", "zerotouch_c"]);
 }

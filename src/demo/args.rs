@@ -1,5 +1,7 @@
 //! The demo's flags.
 
+use std::net::SocketAddr;
+
 use clap::{Args, ValueEnum, value_parser};
 
 /// Runs the whole product at once: a broker, the sandbox API, a stream of orders and the worker.
@@ -18,9 +20,13 @@ pub struct DemoArgs {
     /// Sell single devices only, all at once: shows how full batches get.
     #[arg(long)]
     pub full_load: bool,
+    /// Serve the worker's status page, metrics and controls there. If not given: on
+    /// 127.0.0.1:9700, unless that port is taken.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<SocketAddr>,
     /// Kill the workers again and again while the orders run: they are processes of their own then,
     /// and the summary says what became of every kill. Needs a real Kafka.
-    #[arg(long, conflicts_with_all = ["full_load", "keep_running"])]
+    #[arg(long, conflicts_with_all = ["full_load", "keep_running", "admin"])]
     pub chaos: bool,
     /// Devices in one call at most.
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]

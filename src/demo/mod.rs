@@ -92,11 +92,20 @@ async fn work(args: &DemoArgs) -> Result<(Summary, bool)> {
     } else {
         Workers::Inside(Inside::start(args, &ready, &api, watermarks).await?)
     };
+    let page = workers.page();
+    if let Some(page) = &page {
+        tracing::info!(page, "the worker can be watched");
+    }
     let began = Instant::now();
     let places = stream(args, &ready, &sandbox, &workers, &witness, began).await;
     let duration = began.elapsed();
     if args.keep_running && places.is_ok() {
-        tracing::info!(api, kafka = servers, "the stream is done; running on until interrupted");
+        tracing::info!(
+            api,
+            kafka = servers,
+            page,
+            "the stream is done; running on until interrupted"
+        );
         tokio::signal::ctrl_c().await?;
     }
     workers.drain().await?;

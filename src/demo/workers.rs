@@ -14,13 +14,17 @@ use super::orders::Written;
 use super::progress::{Kills, Snapshot};
 use super::witness::{Watermarks, Witness};
 use super::{ACCOUNT, DemoArgs, PARTNER};
+use crate::config::AdminConfig;
 use crate::engine::intake::IntakeOptions;
 use crate::engine::{AccountOptions, Options, Transaction};
 use crate::sandbox::Sandbox;
+use crate::shell::admin::Facts;
 use crate::shell::dispatch::{self, Dispatch};
 use crate::shell::http::{Auth, ClientOptions, ResellerClient};
 use crate::shell::intake::{self, Intake};
 use crate::shell::kafka::KafkaOptions;
+use crate::shell::run::{self, Watched};
+use crate::shell::telemetry::metrics::CallObserver;
 use crate::shell::{Clock, Stats};
 
 /// A worker in this process.
@@ -28,6 +32,7 @@ pub(super) struct Inside {
     stats: Arc<Stats>,
     drain: CancellationToken,
     task: JoinHandle<()>,
+    watched: Watched,
 }
 
 /// Who works.
@@ -48,6 +53,16 @@ pub(super) struct Standing {
 }
 
 impl Workers {
+    /// Where the worker in this process can be watched.
+    pub(super) fn page(&self) -> Option<String> {
+        match self {
+            Self::Inside(Inside { watched, .. }) => {
+                watched.address().map(|address| format!("http://{address}/"))
+            }
+            Self::Killed(..) => None,
+        }
+    }
+
     /// Tells how many order events were read, for a writer that must not run too far ahead.
     pub(super) fn reading(&self) -> Box<dyn Fn() -> u64 + Send> {
         match self {
@@ -149,6 +164,7 @@ impl Inside {
         let client = ResellerClient::new(ClientOptions {
             base_url: api.to_owned(),
             auth: Auth::None,
+            observer: Some(CallObserver::new(&stats)),
             ..ClientOptions::new(ACCOUNT, PARTNER)
         })
         .await?;
@@ -194,13 +210,36 @@ impl Inside {
             stats: Arc::clone(&stats),
             traces: Default::default(),
         };
+        let watched = watch(args, &dispatch.engine, &stats, &drain)?;
+        stats.board.topics_are_ready();
         let until = drain.clone();
         let task = tokio::spawn(async move {
             let dispatching = dispatch::run(Arc::new(dispatch), until.clone());
             tokio::join!(intake::run(Arc::new(intake), until.clone()), dispatching);
         });
-        Ok(Self { stats, drain, task })
+        Ok(Self { stats, drain, task, watched })
     }
+}
+
+fn watch(
+    args: &DemoArgs,
+    engine: &Options,
+    stats: &Arc<Stats>,
+    drain: &CancellationToken,
+) -> Result<Watched> {
+    let facts = Facts {
+        intake_enabled: true,
+        accounts: vec![ACCOUNT.into()],
+        batch_items_max: engine.batch_items_max,
+        commands_max: engine.commands_max,
+        operations_max: engine.operations_max,
+    };
+    let admin = AdminConfig {
+        listen: Some(args.admin.unwrap_or(AdminConfig::LISTEN)),
+        is_asked_for: args.admin.is_some(),
+        expose: None,
+    };
+    Ok(run::watched(&admin, stats, facts, None, drain)?)
 }
 
 fn group(ready: &Ready, half: &str) -> KafkaOptions {

@@ -3,6 +3,7 @@
 //! Wrong topics are refused; a Kafka that cannot be reached is waited for, since an outage must not
 //! make an order pod crash.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::admin::{self, AdminError, Facts};
+use super::admin::{self, Admin, AdminError, Facts};
 use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
@@ -24,7 +25,7 @@ use super::telemetry::logs::LogsHandle;
 use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
 use super::{Clock, Stats, Topics, shutdown};
-use crate::config::{self, AuthConfig, Config};
+use crate::config::{self, AdminConfig, AuthConfig, Config};
 use crate::engine::Options;
 use crate::engine::intake::IntakeOptions;
 use crate::wire::order::Limits;
@@ -94,8 +95,7 @@ async fn until_signal(
 ) -> Result<Ended, StartError> {
     let signals = shutdown::Signals::new();
     let stats = Arc::new(Stats::default());
-    stats.board.set_facts(facts(config));
-    let _admin = admin::start(&config.admin, &stats, logs, &signals.drain)?;
+    let _watched = watched(&config.admin, &stats, facts(config), logs, &signals.drain)?;
     let ended = run_watched(config, &stats, traces, &signals).await?;
     stats.board.set_drained();
     if ended == Ended::Drained && !signals.end.is_cancelled() {
@@ -111,7 +111,6 @@ async fn run_watched(
     traces: Traces,
     signals: &shutdown::Signals,
 ) -> Result<Ended, StartError> {
-    let _beats = AbortOnDropHandle::new(tokio::spawn(beat(Arc::clone(stats))));
     let kafka = kafka(config);
     let clients = clients(config, Some(stats)).await?;
     let plan = plan(config);
@@ -160,6 +159,40 @@ async fn run_watched(
             () = signals.stop.cancelled() => return Ok(Ended::CutShort),
         }
     }
+}
+
+/// What shows a worker to those who watch it, while it is kept.
+#[derive(Debug)]
+pub struct Watched {
+    admin: Option<Admin>,
+    _beats: AbortOnDropHandle<()>,
+}
+
+impl Watched {
+    /// Where the status page, metrics and controls are served; nowhere if they are not.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.address)
+    }
+}
+
+/// Lets a worker that counts into `stats` be watched; `drain` is cancelled when somebody asks for
+/// that. With `logs`, what is logged can be changed.
+///
+/// # Errors
+/// The admin server cannot listen where it was told to.
+pub fn watched(
+    config: &AdminConfig,
+    stats: &Arc<Stats>,
+    facts: Facts,
+    logs: Option<LogsHandle>,
+    drain: &CancellationToken,
+) -> Result<Watched, AdminError> {
+    stats.board.set_facts(facts);
+    Ok(Watched {
+        admin: admin::start(config, stats, logs, drain)?,
+        _beats: AbortOnDropHandle::new(tokio::spawn(beat(Arc::clone(stats)))),
+    })
 }
 
 /// Shows that the runtime is alive.

@@ -1,7 +1,6 @@
 //! Watching and controlling a worker: probes, metrics, state, pausing, draining. The admin server
 //! is asked over HTTP, the worker is the built binary, Kafka is real.
 
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::events::single_sales;
 use crate::invariants;
+use crate::metrics::documented;
 use crate::process::{Process, run, wait_for};
 use crate::world::{PARTITIONS, SOON, Setup, World};
 
@@ -75,7 +75,7 @@ impl Admin {
     }
 }
 
-fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let length = body.len();
@@ -105,7 +105,7 @@ fn value(scrape: &str, series: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {series} in:\n{scrape}")).parse().unwrap()
 }
 
-fn promtool(scrape: &str) {
+pub(crate) fn promtool(scrape: &str) {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -213,16 +213,6 @@ fn figures(scrape: &str, submits: u64) {
     ] {
         assert_eq!(value(scrape, series), expected, "{series}");
     }
-}
-
-/// The names in `docs/metrics.md`.
-fn documented() -> BTreeSet<String> {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
-    let page = page.unwrap();
-    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let names: BTreeSet<String> = names.map(str::to_owned).collect();
-    assert!(names.len() > 25, "{names:?}");
-    names
 }
 
 #[test]

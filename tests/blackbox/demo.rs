@@ -1,12 +1,16 @@
-//! `demo --chaos`: workers that are killed lose nothing, and none outlives the demo.
+//! `demo`: what the chart shows of a worker is there to be scraped; with `--chaos` workers that are
+//! killed lose nothing, and none outlives the demo.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::admin::{ask, promtool};
 use crate::kafka::Kafka;
+use crate::metrics::{DASHBOARD, RULES, documented, named, read};
 use crate::process::{Process, run, wait_for};
 use crate::world::SOON;
 
@@ -114,4 +118,42 @@ fn workers_end_even_if_the_demo_is_killed() {
     wait_until_gone(&workers);
     // Nobody is left to do it.
     std::fs::remove_dir_all(config.parent().unwrap()).unwrap();
+}
+
+/// There only while a lane has an undecided command.
+const ABSENT_AT_REST: [&str; 1] = ["zerotouch_lane_head_age_seconds"];
+
+#[test]
+fn after_a_demo_every_metric_of_alerts_and_dashboard_is_scraped() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["demo", "--devices", "200", "--keep-running", "--admin", "127.0.0.1:0"];
+    let mut demo = Process::start(directory.path(), "demo", &flags);
+    wait_for("the stream's end", SOON, || {
+        assert!(demo.ended().is_none(), "{}", demo.stderr());
+        demo.stderr().contains("the stream is done").then_some(())
+    });
+    let said = demo.stderr();
+    let (_, page) = said.split_once("page=\"http://").unwrap_or_else(|| panic!("{said}"));
+    let address = page.split('/').next().unwrap();
+    let (status, scrape) = ask(address, "GET", "/metrics", "");
+    assert_eq!(status, 200, "{scrape}");
+    promtool(&scrape);
+
+    let samples = scrape.lines().filter(|line| !line.starts_with('#'));
+    let scraped: BTreeSet<String> = samples.flat_map(named).collect();
+    let shown: BTreeSet<String> =
+        [RULES, DASHBOARD].iter().flat_map(|path| named(&read(path))).collect();
+    assert!(shown.len() > 20, "{shown:?}");
+    let absent: Vec<&str> = shown.difference(&scraped).map(String::as_str).collect();
+    assert_eq!(absent, ABSENT_AT_REST);
+    let never: Vec<_> = scraped.difference(&shown).collect();
+    eprintln!("scraped, and in no alert or panel: {never:?}");
+    let unknown: Vec<_> = scraped.difference(&documented()).cloned().collect();
+    assert!(unknown.is_empty(), "not in docs/metrics.md: {unknown:?}");
+    let calls = ask(address, "GET", "/state", "").1;
+    let calls: Value = serde_json::from_str(&calls).unwrap();
+    assert!(calls["counters"]["submits"].as_u64().unwrap() > 0, "{calls}");
+
+    demo.signal("-INT");
+    assert_eq!(demo.exit_code(SOON), 0, "{}", demo.stderr());
 }

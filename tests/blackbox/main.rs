@@ -6,6 +6,8 @@
 
 #[path = "../support/kafka.rs"]
 mod kafka;
+#[path = "../support/metrics.rs"]
+mod metrics;
 #[path = "../support/python.rs"]
 mod python;
 

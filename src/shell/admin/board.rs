@@ -20,17 +20,17 @@ const HUNG: Duration = Duration::from_secs(120);
 /// What does not change while the process runs.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::shell) struct Facts {
+pub struct Facts {
     /// Whether this worker reads order events.
-    pub(in crate::shell) intake_enabled: bool,
+    pub intake_enabled: bool,
     /// The accounts.
-    pub(in crate::shell) accounts: Vec<Arc<str>>,
+    pub accounts: Vec<Arc<str>>,
     /// Devices in a batch at most.
-    pub(in crate::shell) batch_items_max: usize,
+    pub batch_items_max: usize,
     /// Commands in memory at most.
-    pub(in crate::shell) commands_max: usize,
+    pub commands_max: usize,
     /// Batches under way at most, for each account.
-    pub(in crate::shell) operations_max: usize,
+    pub operations_max: usize,
 }
 
 /// How far the start is.
@@ -187,7 +187,7 @@ impl Board {
     }
 
     /// The topics have been checked.
-    pub(in crate::shell) fn topics_are_ready(&self) {
+    pub fn topics_are_ready(&self) {
         *locked(&self.stage) = Stage::Ready;
     }
 

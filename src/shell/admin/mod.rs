@@ -22,8 +22,8 @@ use super::Stats;
 use super::telemetry::logs::LogsHandle;
 use crate::config::AdminConfig;
 
-pub use board::Board;
-pub(in crate::shell) use board::{DispatchView, Facts, IntakeView, Lag};
+pub use board::{Board, Facts};
+pub(in crate::shell) use board::{DispatchView, IntakeView, Lag};
 pub use client::{AskError, Reply, ask};
 use routes::Shared;
 
@@ -51,6 +51,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The server; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Admin {
+    /// Where everything is served.
+    pub(super) address: Option<SocketAddr>,
     end: CancellationToken,
 }
 
@@ -76,6 +78,7 @@ pub(super) fn start(
             None
         }
     };
+    let address = local.as_ref().and_then(|listener| listener.local_addr().ok());
     let exposed = config.expose.map(|address| bind("admin.expose", address)).transpose()?;
     let shared = Shared { stats: Arc::clone(stats), logs, drain: drain.clone() };
     let end = CancellationToken::new();
@@ -88,7 +91,7 @@ pub(super) fn start(
         .name("admin".into())
         .spawn(move || runtime.block_on(serve(local, exposed, shared, until)))
         .map_err(AdminError::Start)?;
-    Ok(Some(Admin { end }))
+    Ok(Some(Admin { address, end }))
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, AdminError> {

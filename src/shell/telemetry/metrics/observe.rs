@@ -187,7 +187,8 @@ pub struct CallObserver(Arc<Stats>);
 
 impl CallObserver {
     /// Counts into these.
-    pub(in crate::shell) fn new(stats: &Arc<Stats>) -> Self {
+    #[must_use]
+    pub fn new(stats: &Arc<Stats>) -> Self {
         Self(Arc::clone(stats))
     }
 
