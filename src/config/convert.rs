@@ -47,14 +47,12 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
 
 fn admin(settings: &Settings) -> AdminConfig {
     let given = settings.admin.listen.as_deref();
-    if given == Some(AdminConfig::OFF) {
-        return AdminConfig::default();
-    }
+    // Off is no address.
     let address = |text: &str| text.parse().ok();
     let listen = given.map_or(Some(AdminConfig::LISTEN), address);
     AdminConfig {
         listen,
-        is_asked_for: listen != Some(AdminConfig::LISTEN),
+        is_asked_for: listen.is_some_and(|listen| listen != AdminConfig::LISTEN),
         expose: settings.admin.expose.as_deref().and_then(address),
     }
 }

@@ -76,12 +76,11 @@ impl Default for LogSettings {
 #[serde(default)]
 pub struct AdminSettings {
     /// Where the status page, probes, metrics and controls are served: `address:port`, or `off` for
-    /// no admin server at all. Whoever reaches it can pause accounts and drain the worker, so keep
-    /// it to this machine. Left out: `127.0.0.1:9700`; if that port is taken, the worker goes on
-    /// without.
+    /// nowhere. Whoever reaches it can pause accounts and drain the worker, so keep it to this
+    /// machine. Left out: `127.0.0.1:9700`; if that port is taken, the worker goes on without.
     #[schemars(length(min = 1, max = 100))]
     pub listen: Option<String>,
-    /// Where `/livez`, `/readyz` and `/metrics` alone are served too, such as `0.0.0.0:9701`: for
+    /// Where `/livez`, `/readyz` and `/metrics` alone are served, whatever `listen` says, such as `0.0.0.0:9701`: for
     /// the kubelet and Prometheus, which come from outside the pod.
     #[schemars(length(min = 1, max = 100))]
     pub expose: Option<String>,

@@ -69,9 +69,8 @@ pub(super) fn start(
     logs: Option<LogsHandle>,
     drain: &CancellationToken,
 ) -> Result<Option<Admin>, AdminError> {
-    let Some(address) = config.listen else { return Ok(None) };
-    let local = match bind("admin.listen", address) {
-        Ok(listener) => Some(listener),
+    let local = match config.listen.map(|address| bind("admin.listen", address)).transpose() {
+        Ok(listener) => listener,
         Err(error) if config.is_asked_for => return Err(error),
         Err(error) => {
             tracing::warn!(%error, "going on without a status page and controls");
@@ -80,6 +79,9 @@ pub(super) fn start(
     };
     let address = local.as_ref().and_then(|listener| listener.local_addr().ok());
     let exposed = config.expose.map(|address| bind("admin.expose", address)).transpose()?;
+    if local.is_none() && exposed.is_none() {
+        return Ok(None);
+    }
     let shared = Shared { stats: Arc::clone(stats), logs, drain: drain.clone() };
     let end = CancellationToken::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -181,6 +183,17 @@ mod tests {
             assert_eq!(ask(&worker.local, method, path, SOON).unwrap().status, 200, "{path}");
         }
         assert!(worker.drain.is_cancelled());
+    }
+
+    #[test]
+    fn probes_are_exposed_though_the_rest_is_off() {
+        let expose = Some(free());
+        let config = AdminConfig { expose, ..AdminConfig::default() };
+        let stats = Arc::new(Stats::default());
+        let admin = start(&config, &stats, None, &CancellationToken::new()).unwrap().unwrap();
+        assert_eq!(admin.address, None);
+        let exposed = format!("http://{}", expose.unwrap());
+        assert_eq!(ask(&exposed, "GET", "/livez", SOON).unwrap().status, 200);
     }
 
     #[test]
