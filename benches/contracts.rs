@@ -15,6 +15,7 @@ use zerotouch_worker::engine::intake::{self, IntakeOptions, Intaken};
 use zerotouch_worker::model::{
     Command, DeviceHash, DeviceVerdict, OperationReply, PackedCommand, Source, Status, Verdict,
 };
+use zerotouch_worker::shell::telemetry::metrics::{Decided, Metrics};
 use zerotouch_worker::wire::google::results;
 use zerotouch_worker::wire::{command, headers, order, outcome};
 
@@ -151,12 +152,43 @@ fn outcome_bench(c: &mut Criterion) {
     group.finish();
 }
 
+/// What counting costs of that: the transaction with the same outcomes commits.
+fn metrics_bench(c: &mut Criterion) {
+    const DEVICES: usize = 1_000;
+    let source = Source { topic: "orders".into(), partition: 2, offset: 815 };
+    let commands = commands(&sale(DEVICES), &source, &options());
+    let at: jiff::Timestamp = "2026-05-04T08:00:07Z".parse().expect("a time");
+    let verdict = Verdict {
+        status: Status::Succeeded,
+        failure: None,
+        decided_by: None,
+        device_id: None,
+        operation: None,
+        attempts: 1,
+        submitted_at: Some(at),
+        completed_at: at,
+    };
+    let metrics = Metrics::default();
+    let mut group = c.benchmark_group("outcomes_counted");
+    let _ = group.throughput(Throughput::Elements(DEVICES as u64));
+    let _ = group.bench_function(DEVICES.to_string(), |b| {
+        b.iter(|| {
+            let mut decided = Decided::default();
+            for command in &commands {
+                decided.add(black_box(command), &verdict);
+            }
+            metrics.published(&decided, at);
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(20);
-    targets = intake_bench, outcome_bench
+    targets = intake_bench, outcome_bench, metrics_bench
 }
 criterion_main!(benches);

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::kafka::{self, TopicReport};
-use crate::shell::run::{self, Ended};
+use crate::shell::run::{self, Ended, SINGLE_COPY, TopicsReady};
 use crate::shell::telemetry::logs;
 
 /// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short, 78 topics changed.
@@ -87,7 +87,10 @@ async fn try_out(config: &Config) -> bool {
     };
     let options = run::kafka(config);
     let topics = run::topics_ready(&options, &run::plan(config), &config.topics.commands).await;
-    let topics = topics.map(|partitions| format!("{partitions} lanes"));
+    let topics = topics.map(|TopicsReady { lanes, single_copy }| match &single_copy[..] {
+        [] => format!("{lanes} lanes"),
+        topics => format!("{lanes} lanes, but {}: {SINGLE_COPY}", topics.join(", ")),
+    });
     say("Kafka and topics", topics.map_err(|error| error.to_string()));
     for account in &config.accounts {
         let one = Config { accounts: vec![account.clone()], ..config.clone() };

@@ -17,8 +17,7 @@ use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
 use super::kafka::{
-    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics,
-    partition_counts,
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
@@ -282,9 +281,30 @@ async fn wait_for_topics(
                 tracing::warn!(%error, wait = ?KAFKA_WAIT, "Kafka is not there yet");
                 tokio::time::sleep(KAFKA_WAIT).await;
             }
-            ready => return ready,
+            Ok(TopicsReady { lanes, single_copy }) => {
+                if !single_copy.is_empty() {
+                    let topics = single_copy.join(", ");
+                    tracing::warn!(topics, "{SINGLE_COPY}");
+                }
+                return Ok(lanes);
+            }
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// What is wrong with topics of one copy.
+pub const SINGLE_COPY: &str = "\
+partitions of these topics are on one broker only: if its disk is lost, so is what they hold, and \
+while it is down their lanes stand still; give them three replicas";
+
+/// Topics that are as they must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsReady {
+    /// Partitions of the commands topic.
+    pub lanes: u32,
+    /// The worker's own topics of which only one copy is kept; see [`SINGLE_COPY`].
+    pub single_copy: Vec<String>,
 }
 
 /// Checks the topics once.
@@ -295,15 +315,20 @@ pub async fn topics_ready(
     kafka: &KafkaOptions,
     plan: &TopicPlan,
     commands: &str,
-) -> Result<u32, StartError> {
+) -> Result<TopicsReady, StartError> {
     let problems = check_topics(kafka, plan).await?;
     if !problems.is_empty() {
         return Err(StartError::Topics(problems));
     }
     let options = kafka.clone();
-    let counts = tokio::task::spawn_blocking(move || partition_counts(&options)).await;
-    let counts = counts.unwrap_or_else(|_| Ok(Default::default()))?;
-    Ok(counts.get(commands).map_or(1, |count| count.unsigned_abs()))
+    let shapes = tokio::task::spawn_blocking(move || topic_shapes(&options)).await;
+    let shapes = shapes.unwrap_or_else(|_| Ok(Default::default()))?;
+    let own = [&plan.commands, &plan.ledger, &plan.outcomes, &plan.dead_letters];
+    let is_single = |topic: &&&String| shapes.get(**topic).is_some_and(|shape| shape.copies == 1);
+    Ok(TopicsReady {
+        lanes: shapes.get(commands).map_or(1, |shape| shape.partitions.unsigned_abs()),
+        single_copy: own.iter().filter(is_single).map(|topic| topic.to_string()).collect(),
+    })
 }
 
 /// One client for each account, in order; their calls are counted in `stats`.

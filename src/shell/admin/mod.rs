@@ -187,12 +187,12 @@ mod tests {
 
     #[test]
     fn probes_are_exposed_though_the_rest_is_off() {
-        let expose = Some(free());
-        let config = AdminConfig { expose, ..AdminConfig::default() };
+        let expose = free();
+        let config = AdminConfig { expose: Some(expose), ..AdminConfig::default() };
         let stats = Arc::new(Stats::default());
         let admin = start(&config, &stats, None, &CancellationToken::new()).unwrap().unwrap();
         assert_eq!(admin.address, None);
-        let exposed = format!("http://{}", expose.unwrap());
+        let exposed = format!("http://{expose}");
         assert_eq!(ask(&exposed, "GET", "/livez", SOON).unwrap().status, 200);
     }
 

@@ -33,8 +33,8 @@ pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
 pub use topics::{
-    TopicError, TopicPlan, TopicReport, check_topics, create_topic, create_topics, partition_count,
-    partition_counts,
+    TopicError, TopicPlan, TopicReport, TopicShape, check_topics, create_topic, create_topics,
+    partition_count, partition_counts, topic_shapes,
 };
 
 pub(in crate::shell) use topics::message_bytes_min;

@@ -155,22 +155,37 @@ pub async fn check_topics(
     Ok(topic_check::problems(plan, options, &counts, &settings))
 }
 
-/// Every topic with its number of partitions. Blocks. Needs no admin request, so that it also
-/// works where there are none, as on librdkafka's mock cluster.
+/// What metadata say of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicShape {
+    /// Its partitions.
+    pub partitions: i32,
+    /// Copies of the partition that has the fewest.
+    pub copies: usize,
+}
+
+/// Every topic with its shape. Blocks. Needs no admin request, so that it also works where there
+/// are none, as on librdkafka's mock cluster.
+pub fn topic_shapes(options: &KafkaOptions) -> Result<BTreeMap<String, TopicShape>, TopicError> {
+    shapes(options, None)
+}
+
+/// Every topic with its number of partitions. Blocks.
 pub fn partition_counts(options: &KafkaOptions) -> Result<BTreeMap<String, i32>, TopicError> {
-    counted(options, None)
+    let shapes = topic_shapes(options)?;
+    Ok(shapes.into_iter().map(|(topic, shape)| (topic, shape.partitions)).collect())
 }
 
 /// The number of partitions of one topic; 0 if it is not there. Blocks.
 pub fn partition_count(options: &KafkaOptions, topic: &str) -> Result<u32, TopicError> {
-    let counts = counted(options, Some(topic))?;
-    Ok(counts.get(topic).map_or(0, |count| count.unsigned_abs()))
+    let shapes = shapes(options, Some(topic))?;
+    Ok(shapes.get(topic).map_or(0, |shape| shape.partitions.unsigned_abs()))
 }
 
-fn counted(
+fn shapes(
     options: &KafkaOptions,
     topic: Option<&str>,
-) -> Result<BTreeMap<String, i32>, TopicError> {
+) -> Result<BTreeMap<String, TopicShape>, TopicError> {
     let client: BaseConsumer<LogContext> = config(options, Role::Watermarks)?
         .create_with_context(LogContext)
         .map_err(|error| refused("metadata", &error))?;
@@ -180,8 +195,12 @@ fn counted(
     let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(topics
         .map(|topic| {
-            let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-            (topic.name().to_string(), partitions)
+            let partitions = topic.partitions();
+            let shape = TopicShape {
+                partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
+                copies: partitions.iter().map(|one| one.replicas().len()).min().unwrap_or(0),
+            };
+            (topic.name().to_string(), shape)
         })
         .collect())
 }

@@ -14,8 +14,8 @@ use prometheus::{
 
 use crate::model::{Action, DeadLetterReason, Status};
 
-pub use observe::CallObserver;
-pub(in crate::shell) use observe::{Decided, Half, Part};
+pub use observe::{CallObserver, Decided};
+pub(in crate::shell) use observe::{Half, Part};
 pub(in crate::shell) use render::text;
 pub use table::{Kind, Metric, TABLE, page};
 

@@ -69,7 +69,7 @@ type Kinds = BTreeMap<(Action, Status, Option<FailureCode>), u64>;
 
 /// The outcomes of a transaction, until it is known whether it has committed.
 #[derive(Debug, Default)]
-pub(in crate::shell) struct Decided {
+pub struct Decided {
     kinds: Kinds,
     /// When each was taken in, sent and decided; for outcomes of dispatch.
     times: Vec<(Timestamp, Option<Timestamp>, Timestamp)>,
@@ -78,7 +78,7 @@ pub(in crate::shell) struct Decided {
 
 impl Decided {
     /// One more outcome.
-    pub(in crate::shell) fn add(&mut self, command: &Command, verdict: &Verdict) {
+    pub fn add(&mut self, command: &Command, verdict: &Verdict) {
         self.add_refused(command, verdict);
         self.times.push((command.received_at, verdict.submitted_at, verdict.completed_at));
     }
@@ -101,7 +101,7 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 
 impl Metrics {
     /// A transaction with these outcomes has committed.
-    pub(in crate::shell) fn published(&self, decided: &Decided, now: Timestamp) {
+    pub fn published(&self, decided: &Decided, now: Timestamp) {
         for ((action, status, code), count) in &decided.kinds {
             let code = code.map_or("", FailureCode::as_str);
             let labels = [action.as_str(), status.as_str(), code];
