@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -19,6 +20,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::environment::{Environment, Signal};
+use super::watch::Watch;
 use crate::config::{OtlpProtocol, TelemetryConfig};
 use crate::shell::http::tls;
 
@@ -31,6 +33,8 @@ pub(in crate::shell::telemetry) struct Otlp<'a> {
     pub(in crate::shell::telemetry) signal: Signal,
     pub(in crate::shell::telemetry) config: &'a TelemetryConfig,
     pub(in crate::shell::telemetry) environment: &'a Environment,
+    /// Learns why requests fail.
+    pub(in crate::shell::telemetry) watch: &'a Arc<Watch>,
 }
 
 impl Otlp<'_> {
@@ -90,7 +94,11 @@ impl Otlp<'_> {
             .build()
             .map_err(|error| error.to_string())?;
         let builder = builder
-            .with_http_client(Client { client, headers: self.headers()? })
+            .with_http_client(Client {
+                client,
+                headers: self.headers()?,
+                watch: Arc::clone(self.watch),
+            })
             .with_protocol(Protocol::HttpBinary);
         Ok(match &self.config.otlp_endpoint {
             Some(endpoint) => builder.with_endpoint(url(endpoint, self.signal)),
@@ -112,11 +120,12 @@ impl Otlp<'_> {
 }
 
 /// Sets the headers of the configuration last, so that they win against those of the variables, and
-/// says of failures what they come from.
+/// notes what failures come from, which the SDK does not tell.
 #[derive(Debug)]
 struct Client {
     client: reqwest::Client,
     headers: HeaderMap,
+    watch: Arc<Watch>,
 }
 
 impl HttpClient for Client {
@@ -133,20 +142,25 @@ impl HttpClient for Client {
         }
         Box::pin(async move {
             let answer = self.client.send_bytes(request).await;
-            answer.map_err(|error| with_causes(&*error).into())
+            if let Err(error) = &answer {
+                self.watch.note_cause(Some(root_cause(&**error)));
+            }
+            answer
         })
     }
 }
 
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+/// What it all began with; what is above names the URL, which may hold a secret.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
     }
-    text
+    match error.downcast_ref::<reqwest::Error>() {
+        Some(error) if error.is_timeout() => "no answer in time".to_owned(),
+        Some(_) => "the request could not be sent".to_owned(),
+        None => error.to_string(),
+    }
 }
 
 fn url(endpoint: &str, signal: Signal) -> String {

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -38,6 +39,8 @@ pub(in crate::shell::telemetry) struct Watch {
     told: AtomicU64,
     /// Milliseconds from `began` until the export under way began, plus 1; 0 if there is none.
     exporting: AtomicU64,
+    /// Why the last request failed, where the SDK keeps that to itself.
+    cause: Mutex<Option<String>>,
 }
 
 impl Watch {
@@ -56,7 +59,18 @@ impl Watch {
             lost,
             tell_at: AtomicU64::new(0),
             exporting: AtomicU64::new(0),
+            cause: Mutex::new(None),
         }
+    }
+
+    /// How many may wait.
+    pub(in crate::shell::telemetry) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Notes why a request failed, and gives what was noted last.
+    pub(super) fn note_cause(&self, cause: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.cause.lock().unwrap_or_else(PoisonError::into_inner), cause)
     }
 
     /// Whether there is room for one more.
@@ -110,6 +124,7 @@ impl Watch {
         self.waiting.fetch_sub(count, Relaxed);
         let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.exporting.store(since + 1, Relaxed);
+        self.note_cause(None);
         let in_time = async move { tokio::time::timeout(EXPORT_MAX, export).await };
         let result = runtime.spawn(in_time).await;
         self.exporting.store(0, Relaxed);
@@ -121,7 +136,10 @@ impl Watch {
             Ok(()) => self.tell(&FULL),
             Err(error) => {
                 self.lose(count as u64);
-                self.tell(error);
+                match self.note_cause(None) {
+                    Some(cause) => self.tell(&format_args!("{error}: {cause}")),
+                    None => self.tell(error),
+                }
             }
         }
         result

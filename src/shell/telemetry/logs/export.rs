@@ -89,11 +89,12 @@ impl Gate {
             }
             return;
         }
-        let otlp = Otlp { signal: Signal::Logs, config, environment };
+        let watch = Arc::new(Watch::new("log lines", config.queue_max, lost));
+        let otlp = Otlp { signal: Signal::Logs, config, environment, watch: &watch };
         match otlp.logs() {
             Ok(exporter) => {
                 tracing::info!(protocol = ?otlp.protocol(), "logs are exported");
-                self.open(exporter, config.queue_max, lost);
+                self.open(exporter, watch);
             }
             Err(reason) => {
                 tracing::error!(reason, "logs cannot be exported; the work goes on without");
@@ -101,8 +102,8 @@ impl Gate {
         }
     }
 
-    fn open(&self, exporter: impl LogExporter + 'static, max: usize, lost: IntCounter) {
-        let watch = Arc::new(Watch::new("log lines", max, lost));
+    fn open(&self, exporter: impl LogExporter + 'static, watch: Arc<Watch>) {
+        let max = watch.max();
         let counted = Counted {
             exporter: Arc::new(exporter),
             watch: Arc::clone(&watch),
@@ -215,10 +216,8 @@ impl LogRecord for Record {
     fn add_attribute<K: Into<Key>, V: Into<AnyValue>>(&mut self, key: K, value: V) {
         let (key, value) = (key.into(), value.into());
         match (key.as_str(), &value) {
-            (TRACE_ID, AnyValue::String(text)) => {
-                self.trace = TraceId::from_hex(text.as_str()).ok()
-            }
-            (SPAN_ID, AnyValue::String(text)) => self.span = SpanId::from_hex(text.as_str()).ok(),
+            (TRACE_ID, AnyValue::String(id)) => self.trace = TraceId::from_hex(id.as_str()).ok(),
+            (SPAN_ID, AnyValue::String(id)) => self.span = SpanId::from_hex(id.as_str()).ok(),
             _ => self.each(|record| record.add_attribute(key, value)),
         }
     }
@@ -282,7 +281,7 @@ mod tests {
     fn opened(exporter: Kept) -> (Gate, IntCounter) {
         let lost = IntCounter::new("lost", "lost").unwrap();
         let gate = Gate::default();
-        gate.open(exporter, 128, lost.clone());
+        gate.open(exporter, Arc::new(Watch::new("log lines", 128, lost.clone())));
         (gate, lost)
     }
 

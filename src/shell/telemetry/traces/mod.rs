@@ -17,7 +17,7 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use prometheus::IntCounter;
 
-use super::export::{Environment, Otlp, Signal};
+use super::export::{Environment, Otlp, Signal, Watch};
 use crate::config::TelemetryConfig;
 use queue::Queue;
 use sampling::Sampling;
@@ -50,7 +50,8 @@ impl Traces {
         if !environment.wants(Signal::Traces, config) {
             return Self::default();
         }
-        let otlp = Otlp { signal: Signal::Traces, config, environment };
+        let watch = Arc::new(Watch::new("spans", config.queue_max, lost));
+        let otlp = Otlp { signal: Signal::Traces, config, environment, watch: &watch };
         let exporter = match otlp.spans() {
             Ok(exporter) => exporter,
             Err(reason) => {
@@ -63,7 +64,7 @@ impl Traces {
             tracing::warn!("{wrong}");
         }
         tracing::info!(protocol = ?otlp.protocol(), "traces are exported");
-        let queue = Queue::before(exporter, config.queue_max, lost);
+        let queue = Queue::before(exporter, watch);
         Self(Some(Arc::new(Inner { queue, sampling })))
     }
 

@@ -7,7 +7,6 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor as _,
 };
-use prometheus::IntCounter;
 use tokio::runtime::Handle;
 
 use crate::shell::telemetry::export::{DELAY, EXPORT_ITEMS, FULL, Watch};
@@ -19,13 +18,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Of `max` spans. To be called within the runtime.
-    pub(super) fn before(
-        exporter: impl SpanExporter + 'static,
-        max: usize,
-        lost: IntCounter,
-    ) -> Self {
-        let watch = Arc::new(Watch::new("spans", max, lost));
+    /// As large as is watched. To be called within the runtime.
+    pub(super) fn before(exporter: impl SpanExporter + 'static, watch: Arc<Watch>) -> Self {
+        let max = watch.max();
         let counted = Counted {
             exporter: Arc::new(exporter),
             watch: Arc::clone(&watch),
@@ -89,6 +84,7 @@ mod tests {
 
     use opentelemetry::trace::SpanKind;
     use opentelemetry_sdk::error::OTelSdkError;
+    use prometheus::IntCounter;
 
     use super::*;
     use crate::shell::telemetry::traces::Span;
@@ -111,7 +107,8 @@ mod tests {
 
     fn queue(hangs: bool) -> Arc<Queue> {
         let lost = IntCounter::new("lost", "lost").unwrap();
-        Arc::new(Queue::before(Bad { hangs }, 128, lost))
+        let watch = Arc::new(Watch::new("spans", 128, lost));
+        Arc::new(Queue::before(Bad { hangs }, watch))
     }
 
     fn span() -> SpanData {
