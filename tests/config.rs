@@ -580,11 +580,12 @@ fn nearly() -> impl Strategy<Value = String> {
 #[test]
 fn where_traces_go_is_checked_and_what_opens_the_door_never_prints() {
     let telemetry = "[telemetry]\notlp_endpoint = \"https://c:4317/\"\notlp_protocol = \"http\"\n\
-                     otlp_headers = { \"x-api-key\" = \"hunter2\" }\n\
+                     otlp_headers = { \"x-api-key\" = \"hunter2\" }\nlogs = true\n\
                      resource = { \"k8s.pod.name\" = \"pod-7\" }\n";
     let config = accepted(&minimal_and(telemetry));
     assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("https://c:4317"));
     assert_eq!(config.telemetry.resource["k8s.pod.name"], "pod-7");
+    assert_eq!((config.telemetry.logs, config.telemetry.sample_one_in), (Some(true), None));
     assert!(config.telemetry.otlp_headers.contains_key("x-api-key"));
     assert!(!format!("{config:?}").contains("hunter2"));
 

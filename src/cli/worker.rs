@@ -28,19 +28,11 @@ pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
         Err(error) => return failed("the worker did not start", &error),
     };
     match runtime.block_on(run::run(&config, Some(logs))) {
-        Ok(Ended::Drained) => {
-            tracing::info!("drained");
-            ExitCode::SUCCESS
-        }
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
         // What still runs is left behind, since no time is to be lost.
         Ok(Ended::PartitionsChanged) => std::process::exit(i32::from(EXIT_TOPICS)),
-        Ok(Ended::CutShort) => {
-            tracing::warn!(
-                "ended before all was finished; nothing is lost, the next start recovers"
-            );
-            // What still runs is left behind, since it was told to end and did not in time.
-            std::process::exit(i32::from(EXIT_CUT_SHORT));
-        }
+        // What still runs is left behind, since it was told to end and did not in time.
+        Ok(Ended::CutShort) => std::process::exit(i32::from(EXIT_CUT_SHORT)),
         Err(error) => failed("the worker did not start", &error.into()),
     }
 }

@@ -96,6 +96,7 @@ fn telemetry(settings: &Settings) -> TelemetryConfig {
         otlp_protocol: telemetry.otlp_protocol,
         otlp_headers: headers.map(|(name, value)| (name, value.0)).collect(),
         ca_file: telemetry.ca_file,
+        logs: telemetry.logs,
         sample_one_in: telemetry.sample_one_in,
         queue_max: count(telemetry.queue_max),
         resource: telemetry.resource,

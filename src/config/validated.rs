@@ -171,7 +171,7 @@ pub struct LogConfig {
     pub level: String,
 }
 
-/// Traces.
+/// Export of traces and logs.
 #[derive(Clone)]
 pub struct TelemetryConfig {
     /// The collector, without a slash at the end; `None`: what the variables of OpenTelemetry say.
@@ -182,9 +182,12 @@ pub struct TelemetryConfig {
     pub otlp_headers: BTreeMap<String, SecretString>,
     /// Certificates to trust beside the usual ones.
     pub ca_file: Option<PathBuf>,
-    /// One in so many of the order events without trace context begins a trace.
-    pub sample_one_in: u32,
-    /// Spans that wait for the collector, at most.
+    /// Whether logs are exported too; `None`: as the variables of OpenTelemetry say.
+    pub logs: Option<bool>,
+    /// One in so many of the order events without trace context begins a trace; `None`: as the
+    /// variables of OpenTelemetry say.
+    pub sample_one_in: Option<u32>,
+    /// Spans that wait for the collector, at most, and as many log lines.
     pub queue_max: usize,
     /// Attributes of this process, beside those of the environment.
     pub resource: BTreeMap<String, String>,
@@ -199,6 +202,7 @@ impl fmt::Debug for TelemetryConfig {
             .field("otlp_protocol", &self.otlp_protocol)
             .field("otlp_headers", &headers)
             .field("ca_file", &self.ca_file)
+            .field("logs", &self.logs)
             .field("sample_one_in", &self.sample_one_in)
             .field("queue_max", &self.queue_max)
             .field("resource", &self.resource)

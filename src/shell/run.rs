@@ -23,6 +23,7 @@ use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
 use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
+use super::telemetry::{CUT_SHORT_MAX, END_MAX, Telemetry};
 use super::{Clock, Stats, Topics, shutdown};
 use crate::config::{self, AdminConfig, AuthConfig, Config};
 use crate::engine::Options;
@@ -79,23 +80,30 @@ const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// # Errors
 /// The worker did not start.
 pub async fn run(config: &Config, logs: Option<LogsHandle>) -> Result<Ended, StartError> {
-    let traces = Traces::start(&config.telemetry);
-    let ended = until_signal(config, logs, traces.clone()).await;
-    if !matches!(ended, Ok(Ended::CutShort)) {
-        traces.shutdown().await;
+    let stats = Arc::new(Stats::default());
+    let telemetry = Telemetry::start(&config.telemetry, logs.as_ref(), &stats.metrics);
+    let ended = until_signal(config, logs, &stats, telemetry.traces()).await;
+    match &ended {
+        Ok(Ended::Drained) => tracing::info!("drained"),
+        Ok(Ended::CutShort) => tracing::warn!(
+            "ended before all was finished; nothing is lost, the next start recovers"
+        ),
+        Ok(Ended::PartitionsChanged) | Err(_) => {}
     }
+    let is_cut_short = matches!(ended, Ok(Ended::CutShort));
+    telemetry.shutdown(if is_cut_short { CUT_SHORT_MAX } else { END_MAX }).await;
     ended
 }
 
 async fn until_signal(
     config: &Config,
     logs: Option<LogsHandle>,
+    stats: &Arc<Stats>,
     traces: Traces,
 ) -> Result<Ended, StartError> {
     let signals = shutdown::Signals::new();
-    let stats = Arc::new(Stats::default());
-    let _watched = watched(&config.admin, &stats, facts(config), logs, &signals.drain)?;
-    let ended = run_watched(config, &stats, traces, &signals).await?;
+    let _watched = watched(&config.admin, stats, facts(config), logs, &signals.drain)?;
+    let ended = run_watched(config, stats, traces, &signals).await?;
     stats.board.set_drained();
     if ended == Ended::Drained && !signals.end.is_cancelled() {
         tracing::info!("drained; the process stays until it is told to end (SIGTERM)");

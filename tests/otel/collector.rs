@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
+use crate::lines::{Line, lines};
 use crate::process::wait_for;
 use crate::spans::{Seen, seen};
 
@@ -36,6 +38,7 @@ pub(crate) struct Collector {
     process: Child,
     grpc: u16,
     http: u16,
+    scheme: &'static str,
     bodies: Arc<Mutex<Vec<Value>>>,
     directory: TempDir,
 }
@@ -43,19 +46,29 @@ pub(crate) struct Collector {
 impl Collector {
     /// Starts one and waits until it listens. `None` if this machine cannot build it.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, with a certificate.
+    pub(crate) fn start_with(certificates: Option<&Certificates>) -> Option<Self> {
         let binary = binary()?;
         let directory = tempfile::Builder::new().prefix("otelcol-").tempdir().unwrap();
         let bodies = Arc::default();
         let receiver = receive(Arc::clone(&bodies));
         let [grpc, http] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [grpc, http] = [grpc, http].map(|held| held.local_addr().unwrap().port());
+        let tls =
+            certificates.map_or_else(String::new, |Certificates { certificate, key, .. }| {
+                format!(", tls: {{cert_file: {certificate:?}, key_file: {key:?}}}")
+            });
         let config = format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, \
-             http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'{tls}}}, \
+             http: {{endpoint: '127.0.0.1:{http}'{tls}}}}}}}}}\n\
              exporters: {{otlphttp: {{endpoint: 'http://127.0.0.1:{receiver}', encoding: json, \
              compression: none, sending_queue: {{enabled: false}}}}}}\n\
              service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
-             pipelines: {{traces: {{receivers: [otlp], exporters: [otlphttp]}}}}\n"
+             pipelines: {{traces: {{receivers: [otlp], exporters: [otlphttp]}}, \
+             logs: {{receivers: [otlp], exporters: [otlphttp]}}}}\n"
         );
         let path = directory.path().join("collector.yaml");
         std::fs::write(&path, config).unwrap();
@@ -67,7 +80,8 @@ impl Collector {
             .stderr(File::create(log).unwrap())
             .spawn()
             .unwrap();
-        let mut collector = Self { process, grpc, http, bodies, directory };
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let mut collector = Self { process, grpc, http, scheme, bodies, directory };
         wait_for("the collector listens", SOON, || {
             let ended = collector.process.try_wait().unwrap();
             assert!(ended.is_none(), "the collector ended: {}", collector.log());
@@ -80,7 +94,7 @@ impl Collector {
     /// What a worker calls `telemetry.otlp_endpoint`.
     pub(crate) fn endpoint(&self, protocol: &str) -> String {
         let port = if protocol == "grpc" { self.grpc } else { self.http };
-        format!("http://127.0.0.1:{port}")
+        format!("{}://127.0.0.1:{port}", self.scheme)
     }
 
     /// Stops answering, and keeps the connections.
@@ -101,6 +115,20 @@ impl Collector {
     /// All spans that have come so far.
     pub(crate) fn spans(&self) -> Vec<Seen> {
         self.bodies.lock().unwrap().iter().flat_map(seen).collect()
+    }
+
+    /// All log lines that have come so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.bodies.lock().unwrap().iter().flat_map(lines).collect()
+    }
+
+    /// Waits until the log lines are as wanted, and gives them.
+    pub(crate) fn wait_for_lines(
+        &self,
+        what: &str,
+        is_there: impl Fn(&[Line]) -> bool,
+    ) -> Vec<Line> {
+        wait_for(what, SOON, || Some(self.lines()).filter(|lines| is_there(lines)))
     }
 
     /// Everything that has come so far, as text.

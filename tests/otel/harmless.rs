@@ -14,7 +14,7 @@ use crate::world::{SOON, Setup, World};
 const EACH: u64 = 20;
 
 /// Sales with `orders` times [`EACH`] devices.
-fn sales(first: u64, orders: u64) -> Vec<Value> {
+pub(crate) fn sales(first: u64, orders: u64) -> Vec<Value> {
     let one = |order: u64| {
         let devices: Vec<u64> = (order * EACH..(order + 1) * EACH).collect();
         sale(&format!("event-{order}"), &format!("order-{order}"), "100", &devices)

@@ -1,5 +1,5 @@
-//! Traces, seen by a real OpenTelemetry Collector: the built binary as processes, a real Apache
-//! Kafka, the sandbox in place of Google. Nothing here uses the library's code.
+//! Traces and logs, seen by a real OpenTelemetry Collector: the built binary as processes, a real
+//! Apache Kafka, the sandbox in place of Google. Nothing here uses the library's code.
 
 // Every function here is part of a test: a failed unwrap is a failed test. The harness is that of
 // the black-box tests, of which not all is used here.
@@ -20,9 +20,14 @@ mod sandbox;
 #[path = "../blackbox/world.rs"]
 mod world;
 
+mod certificates;
 mod collector;
+mod lines;
 mod spans;
 
 mod crash;
+mod ends;
 mod harmless;
+mod logs;
+mod tls;
 mod trace;

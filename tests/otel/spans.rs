@@ -86,15 +86,15 @@ pub(crate) fn named<'a>(spans: &'a [Seen], name: &str) -> Vec<&'a Seen> {
     spans.iter().filter(|span| span.name == name).collect()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn attributes(value: &Value) -> BTreeMap<String, String> {
+pub(crate) fn attributes(value: &Value) -> BTreeMap<String, String> {
     let one = |entry: &Value| {
         let value = entry["value"].as_object().and_then(|kinds| kinds.values().next());
         let value = value.cloned().unwrap_or_default();

@@ -11,10 +11,10 @@ use crate::events::{imei, key, sale};
 use crate::spans::{CLIENT, CONSUMER, INTERNAL, PRODUCER, Seen, named, only};
 use crate::world::{SOON, Setup, World};
 
-const CLAIM: &str = "POST /v1/partners/{partnersId}/devices:claimAsync";
+pub(crate) const CLAIM: &str = "POST /v1/partners/{partnersId}/devices:claimAsync";
 const POLL: &str = "GET /v1/operations/{operationsId}";
 /// A worker that had to wait for the collector would take longer to end.
-const END: Duration = Duration::from_secs(20);
+pub(crate) const END: Duration = Duration::from_secs(20);
 
 /// A trace context whose ids are this digit over and over.
 pub(crate) fn traceparent(digit: char, flags: &str) -> String {

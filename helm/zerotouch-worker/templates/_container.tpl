@@ -130,6 +130,10 @@ exec:
   value: {{ . | quote }}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
   value: {{ $.values.otlp.protocol }}
+{{- if $.values.otlp.logs }}
+- name: OTEL_LOGS_EXPORTER
+  value: otlp
+{{- end }}
 {{- end }}
 {{- if .values.staticMembership }}
 - name: ZEROTOUCH__KAFKA__GROUP_INSTANCE_ID

@@ -1,4 +1,4 @@
-//! `[telemetry]`: where traces go, and which.
+//! `[telemetry]`: where traces and logs go, and which.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,25 +23,31 @@ pub enum OtlpProtocol {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TelemetrySettings {
-    /// Where traces go, such as `http://collector:4317`. Left out: where
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says, and nowhere if it is not set either.
+    /// Where traces go, and logs if they are exported, such as `http://collector:4317`. Left out:
+    /// where `OTEL_EXPORTER_OTLP_ENDPOINT` says, and nowhere if it is not set either.
     #[schemars(extend("x-expected" = "a URL such as https://host or http://host:port"))]
     pub otlp_endpoint: Option<String>,
     /// How the collector is spoken to.
     pub otlp_protocol: OtlpProtocol,
     /// Headers of every export, such as an API key. Values are never printed.
     pub otlp_headers: BTreeMap<String, Property>,
-    /// File of certificates (PEM) to trust beside the usual ones.
+    /// File of certificates (PEM) to trust beside the usual ones. Left out: what
+    /// `OTEL_EXPORTER_OTLP_CERTIFICATE` says.
     pub ca_file: Option<PathBuf>,
+    /// Whether log lines go to the collector too, beside standard error. Left out: if
+    /// `OTEL_LOGS_EXPORTER` says `otlp`.
+    pub logs: Option<bool>,
     /// Of the order events that bring no trace context, one in so many begins a trace. Those that
-    /// bring one are traced if it says so.
+    /// bring one are traced if it says so. Left out: as `OTEL_TRACES_SAMPLER` says, and all if it
+    /// is not set either.
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub sample_one_in: u32,
-    /// Spans that wait for the collector at most, of up to about 1 KB each; further ones are
-    /// dropped and counted.
+    pub sample_one_in: Option<u32>,
+    /// Spans that wait for the collector at most, of up to about 1 KB each, and as many log lines;
+    /// further ones are dropped and counted.
     #[schemars(range(min = 128, max = 100_000))]
     pub queue_max: u32,
-    /// Attributes of this process in every trace, beside those of `OTEL_RESOURCE_ATTRIBUTES`.
+    /// Attributes of this process with all that is exported, beside those of
+    /// `OTEL_RESOURCE_ATTRIBUTES`.
     pub resource: BTreeMap<String, String>,
 }
 
@@ -52,7 +58,8 @@ impl Default for TelemetrySettings {
             otlp_protocol: OtlpProtocol::default(),
             otlp_headers: BTreeMap::new(),
             ca_file: None,
-            sample_one_in: 1,
+            logs: None,
+            sample_one_in: None,
             queue_max: 4_096,
             resource: BTreeMap::new(),
         }

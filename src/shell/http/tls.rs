@@ -18,6 +18,24 @@ pub(in crate::shell) fn client_config(
     ca_file: Option<&Path>,
     is_needed: bool,
 ) -> Result<ClientConfig, ClientError> {
+    let roots = roots(ca_file, is_needed)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Whom to trust.
+///
+/// # Errors
+/// As of [`client_config`].
+pub(in crate::shell) fn roots(
+    ca_file: Option<&Path>,
+    is_needed: bool,
+) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
@@ -44,11 +62,5 @@ pub(in crate::shell) fn client_config(
     if is_needed && roots.is_empty() {
         return Err(ClientError::NoRoots);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ClientError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    Ok(roots)
 }

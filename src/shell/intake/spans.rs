@@ -84,10 +84,12 @@ impl EventTrace {
 
     fn begin(traces: &Traces, given: TraceParent, source: &Source) -> Option<Self> {
         let is_ours = given == TraceParent::root(source);
-        if !given.flags.is_sampled() || (is_ours && !traces.samples(given.trace_id)) {
+        let parent = (!is_ours).then(|| given.flags.is_sampled());
+        if !traces.samples(given.trace_id, parent) {
             return None;
         }
         let process = if is_ours { given } else { given.child(b"process") };
+        let process = TraceParent { flags: process.flags | TraceFlags::SAMPLED, ..process };
         Some(Self {
             parent: (!is_ours).then_some(given),
             process,

@@ -203,19 +203,24 @@ impl Spans {
 
     /// What log lines about a call say of its trace.
     pub(super) fn log_span(&self, call: Option<CallNumber>) -> tracing::Span {
-        let trace = call.and_then(|call| self.trace_of_call(call));
+        let Some((trace, span)) = call.and_then(|call| self.trace_of_call(call)) else {
+            return tracing::Span::none();
+        };
+        let span = span.map(tracing::field::display);
         // Of the highest level, so that every line has it, whatever is let through.
-        trace.map_or_else(
-            tracing::Span::none,
-            |trace| tracing::error_span!("trace", trace_id = %trace),
-        )
+        tracing::error_span!("trace", trace_id = %trace, span_id = span)
     }
 
-    fn trace_of_call(&self, call: CallNumber) -> Option<TraceId> {
+    /// With the span that the call is below, if that is settled.
+    fn trace_of_call(&self, call: CallNumber) -> Option<(TraceId, Option<SpanId>)> {
+        let of_batch = |batch: &Batch| {
+            let span = batch.context().map(|context| context.span_id);
+            batch.trace().map(|trace| (trace, span))
+        };
         match &self.calls.get(&call)?.about {
-            About::Submit(batch) => batch.trace(),
-            About::Poll(operation) => self.batches.get(operation)?.trace(),
-            About::Lookup(_, parent, _) => Some(parent.trace_id),
+            About::Submit(batch) => of_batch(batch),
+            About::Poll(operation) => of_batch(self.batches.get(operation)?),
+            About::Lookup(_, parent, _) => Some((parent.trace_id, Some(parent.span_id))),
         }
     }
 

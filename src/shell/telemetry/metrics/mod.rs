@@ -39,6 +39,7 @@ pub struct Metrics {
     restore: Histogram,
     latency: Histogram,
     parts: [Histogram; Part::ALL.len()],
+    telemetry_lost: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -66,6 +67,7 @@ impl Default for Metrics {
             sessions: counter_vec(&registry, &table::SESSIONS),
             restore: plain(&table::RESTORE),
             latency: plain(&table::LATENCY_SECONDS),
+            telemetry_lost: counter_vec(&registry, &table::TELEMETRY_LOST),
             parts: Part::ALL.map(|part| parts.with_label_values(&[part.as_str()])),
             registry,
         };
@@ -95,10 +97,18 @@ impl Metrics {
         for kind in ["submit", "poll", "lookup", "device", "transaction", "ledger"] {
             self.retries.with_label_values(&[kind]);
         }
+        for signal in ["traces", "logs"] {
+            self.lost(signal);
+        }
         for half in [Half::Intake, Half::Dispatch] {
             self.sessions.with_label_values(&[half.as_str()]);
             self.transactions.with_label_values(&[half.as_str(), "committed"]);
         }
+    }
+
+    /// What of a signal, `traces` or `logs`, did not reach the collector.
+    pub(super) fn lost(&self, signal: &str) -> IntCounter {
+        self.telemetry_lost.with_label_values(&[signal])
     }
 
     /// Outcomes so far, by action, status and failure code.

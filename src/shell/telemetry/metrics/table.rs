@@ -129,6 +129,9 @@ table! {
          left until decided), publish (decided until committed). Of each order event: intake \
          (taken in until its commands are committed; inside wait). Of each batch: intent \
          (its ledger record; inside wait), call (the submit; inside operation).";
+    TELEMETRY_LOST = Kind::Counter, "zerotouch_telemetry_lost_total", ["signal"],
+        "Spans (traces) and log lines (logs) that the collector did not get: it did not keep up or \
+         did not take them. The work goes on.";
     READY = Kind::Gauge, "zerotouch_ready", [],
         "1 while /readyz says ready.";
     BUILD = Kind::Gauge, "zerotouch_build_info", ["version"],

@@ -1,11 +1,14 @@
 //! Log lines: how they look, which are let through, and how that changes at run time.
 //!
-//! Lines go to stderr; stdout belongs to what a command prints.
+//! Lines go to stderr, and to a collector if that is wanted; stdout belongs to what a command
+//! prints.
+
+mod export;
 
 use std::io;
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -15,6 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 use crate::shell::http::SECRET_LOG_TARGETS;
+
+pub(super) use export::Gate;
 
 /// Quieter than the rest unless the user's directives name them: they repeat what this worker
 /// reports itself.
@@ -48,7 +53,10 @@ pub enum LogsError {
 
 /// Changes what is let through, while the process runs.
 #[derive(Clone, Debug)]
-pub struct LogsHandle(reload::Handle<EnvFilter, Registry>);
+pub struct LogsHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+    gate: Gate,
+}
 
 impl LogsHandle {
     /// Takes new directives; if they cannot be read, the old ones stay.
@@ -56,13 +64,18 @@ impl LogsHandle {
     /// # Errors
     /// [`LogsError::Filter`], or [`LogsError::Closed`] if nothing logs any more.
     pub fn set(&self, filter: &str) -> Result<(), LogsError> {
-        Ok(self.0.reload(parse(filter)?)?)
+        Ok(self.filter.reload(parse(filter)?)?)
     }
 
     /// The directives in force, those that are quiet by default among them.
     #[must_use]
     pub fn current(&self) -> String {
-        self.0.with_current(ToString::to_string).unwrap_or_default()
+        self.filter.with_current(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Where lines go to the collector.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 }
 
@@ -90,12 +103,18 @@ where
         LogFormat::Text => lines.compact().with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let harmless = filter_fn(|metadata| {
-        *metadata.level() <= LevelFilter::INFO
-            || !SECRET_LOG_TARGETS.iter().any(|target| metadata.target().starts_with(target))
-    });
-    let subscriber = Registry::default().with(filter).with(lines.with_filter(harmless));
-    Ok((subscriber, LogsHandle(handle)))
+    let gate = Gate::default();
+    let exported = export::layer(&gate).with_filter(filter_fn(|metadata| {
+        is_harmless(metadata) && export::is_exported(metadata.target())
+    }));
+    let lines = lines.with_filter(filter_fn(is_harmless));
+    let subscriber = Registry::default().with(filter).with(lines).with(exported);
+    Ok((subscriber, LogsHandle { filter: handle, gate }))
+}
+
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= LevelFilter::INFO
+        || !SECRET_LOG_TARGETS.iter().any(|target| metadata.target().starts_with(target))
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
