@@ -47,7 +47,7 @@ isolates no transactions and fences no dead worker, so a worker that is killed o
 recover, and nothing would be shown. Start a Kafka and name it:
   zerotouch-worker demo --chaos --bootstrap-servers HOST:PORT
 In a checkout of the source this starts one, if there is Java 17 and Maven:
-  tests/kafka/kafka.sh run /tmp/kafka 9092 9093";
+  tail -f /dev/null | tests/kafka/kafka.sh run /tmp/kafka 9092 9093";
 
 impl DemoArgs {
     /// Whether these flags go together.

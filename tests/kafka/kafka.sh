@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Apache Kafka for tests.
 #   kafka.sh fetch                            put the jars into the cache, unless they are there
-#   kafka.sh run DIR PORT CONTROLLER_PORT PROXIED_PORT PROXY_PORT
+#   kafka.sh run DIR PORT CONTROLLER_PORT [PROXIED_PORT PROXY_PORT]
 #                                             format DIR if it is new, run a broker in it; a proxy
-#                                             at PROXY_PORT may forward to PROXIED_PORT
+#                                             at PROXY_PORT may forward to PROXIED_PORT (the ports
+#                                             after CONTROLLER_PORT if they are not given)
 # `run` ends, and ends its broker, when its standard input is closed: a test process that dies in
 # whatever way leaves no broker behind. With a file DIR/.temporary it then removes DIR as well.
 # ZEROTOUCH_TEST_CACHE says where the jars are kept; .cache in the repository otherwise.
@@ -72,8 +73,9 @@ run() {
 case ${1:-} in
   fetch) fetch ;;
   run)
-    [ $# -eq 6 ] || die "usage: kafka.sh run DIR PORT CONTROLLER_PORT PROXIED_PORT PROXY_PORT"
-    run "$2" "$3" "$4" "$5" "$6"
+    [ $# -eq 4 ] || [ $# -eq 6 ] ||
+      die "usage: kafka.sh run DIR PORT CONTROLLER_PORT [PROXIED_PORT PROXY_PORT]"
+    run "$2" "$3" "$4" "${5:-$(($4 + 1))}" "${6:-$(($4 + 2))}"
     ;;
   *) die "usage: kafka.sh fetch | run …" ;;
 esac

@@ -80,8 +80,8 @@ pub struct AdminSettings {
     /// machine. Left out: `127.0.0.1:9700`; if that port is taken, the worker goes on without.
     #[schemars(length(min = 1, max = 100))]
     pub listen: Option<String>,
-    /// Where `/livez`, `/readyz` and `/metrics` alone are served, whatever `listen` says, such as `0.0.0.0:9701`: for
-    /// the kubelet and Prometheus, which come from outside the pod.
+    /// Where `/livez`, `/readyz` and `/metrics` alone are served, whatever `listen` says, such as
+    /// `0.0.0.0:9701`: for the kubelet and Prometheus, which come from outside the pod.
     #[schemars(length(min = 1, max = 100))]
     pub expose: Option<String>,
 }

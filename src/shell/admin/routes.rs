@@ -137,7 +137,11 @@ fn hold(shared: &Shared, name: &str, paused: bool) -> Result<Json<Value>, Refusa
         let reason = format!("there is no account {name:?}; there are: {names}");
         return Err(Refusal(StatusCode::NOT_FOUND, reason));
     }
-    tracing::warn!(account = name, paused, "the account is held back, or let go on, by hand");
+    if paused {
+        tracing::warn!(account = name, "paused by hand: its submits are held back");
+    } else {
+        tracing::warn!(account = name, "resumed by hand: its submits go on");
+    }
     Ok(Json(json!({ "account": name, "paused": paused })))
 }
 

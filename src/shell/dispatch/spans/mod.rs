@@ -208,7 +208,7 @@ impl Spans {
         };
         let span = span.map(tracing::field::display);
         // Of the highest level, so that every line has it, whatever is let through.
-        tracing::error_span!("trace", trace_id = %trace, span_id = span)
+        tracing::error_span!("call", trace_id = %trace, span_id = span)
     }
 
     /// With the span that the call is below, if that is settled.

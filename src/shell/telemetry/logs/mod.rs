@@ -23,12 +23,14 @@ pub(super) use export::Gate;
 
 /// Quieter than the rest unless the user's directives name them: they repeat what this worker
 /// reports itself.
-const QUIET: [&str; 6] = [
+const QUIET: [&str; 8] = [
     "librdkafka=error",
     "rdkafka=error",
     "hyper=warn",
     "hyper_util=warn",
     "h2=warn",
+    "tonic=warn",
+    "tower=warn",
     "rustls=warn",
 ];
 
