@@ -9,6 +9,7 @@ mod kafka;
 #[path = "../support/python.rs"]
 mod python;
 
+mod asking;
 // The chaos tests use more of it.
 #[allow(dead_code)]
 mod client;
@@ -27,3 +28,4 @@ mod demo;
 mod faults;
 mod lifecycle;
 mod orders;
+mod pod;
