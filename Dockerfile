@@ -21,7 +21,9 @@ LABEL org.opencontainers.image.title="zerotouch-worker" \
       org.opencontainers.image.source="${SOURCE}"
 # A number, so that Kubernetes can tell that it is not root.
 USER 65532:65532
-ENV PATH=/usr/local/bin
+# The C library's allocator otherwise gives threads memory of their own that they do not give back:
+# half as much again under load, and more on machines with many cores.
+ENV PATH=/usr/local/bin MALLOC_ARENA_MAX=2
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/zerotouch-worker"]
 CMD ["run", "--config", "/etc/zerotouch-worker/worker.toml"]

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, ConfigArgs};
 use crate::demo::{self, DemoArgs, SummaryForm};
 use crate::sandbox::{self, SandboxArgs};
+use crate::shell::runtime;
 use crate::shell::telemetry::logs;
 use crate::wire::schema;
 
@@ -146,7 +147,7 @@ fn schema(name: Option<&str>) -> ExitCode {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(runtime::new()?)
 }
 
 /// Logs of the commands that have no configuration; `RUST_LOG` decides what is shown.

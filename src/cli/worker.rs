@@ -8,6 +8,7 @@ use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::kafka::{self, TopicReport};
 use crate::shell::run::{self, Ended, SINGLE_COPY, TopicsReady};
+use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
 
 /// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short, 78 topics changed.
@@ -27,6 +28,7 @@ pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed("the worker did not start", &error),
     };
+    threads::log(&runtime);
     match runtime.block_on(run::run(&config, Some(logs))) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         // What still runs is left behind, since no time is to be lost.

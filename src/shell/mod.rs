@@ -11,6 +11,7 @@ pub mod intake;
 pub mod kafka;
 pub mod partitions;
 pub mod run;
+pub mod runtime;
 mod shutdown;
 pub mod telemetry;
 

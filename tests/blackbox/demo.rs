@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::admin::{ask, promtool};
+use crate::admin::promtool;
+use crate::asking::ask;
 use crate::kafka::Kafka;
 use crate::metrics::{DASHBOARD, RULES, documented, named, read};
 use crate::process::{Process, run, wait_for};

@@ -11,12 +11,12 @@ use crate::kafka::Kafka;
 use crate::process::{Process, wait_for};
 use crate::world::{PARTITIONS, SOON, Setup, World};
 
-const DRAINED: i32 = 0;
+pub(crate) const DRAINED: i32 = 0;
 const CUT_SHORT: i32 = 75;
 
 /// How often each device was sent: the number of devices, and of accepted batches that hold a
 /// device sent before.
-fn sent(world: &World) -> (usize, usize) {
+pub(crate) fn sent(world: &World) -> (usize, usize) {
     let mut devices = BTreeSet::new();
     let mut repeated = 0;
     for operation in world.sandbox.entries("operations?method=claimAsync") {

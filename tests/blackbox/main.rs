@@ -11,6 +11,7 @@ mod metrics;
 #[path = "../support/python.rs"]
 mod python;
 
+mod asking;
 // The chaos tests use more of it.
 #[allow(dead_code)]
 mod client;
@@ -29,3 +30,4 @@ mod demo;
 mod faults;
 mod lifecycle;
 mod orders;
+mod pod;

@@ -26,9 +26,21 @@ pub(crate) struct Said {
 /// A command of the built binary that inherits no setting from whoever runs the tests. Another
 /// build of it can be named in `ZEROTOUCH_WORKER_BIN`: for long runs, an optimised one.
 pub(crate) fn binary() -> Command {
+    binary_by(&[])
+}
+
+/// By way of a command that runs the one it is given in place of itself, such as `nice`.
+fn binary_by(by: &[&str]) -> Command {
     let named = std::env::var_os("ZEROTOUCH_WORKER_BIN");
-    let mut command =
-        Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_zerotouch-worker").into()));
+    let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_zerotouch-worker").into());
+    let mut command = match by {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("ZEROTOUCH_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
@@ -60,10 +72,26 @@ impl Process {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
+        let mut command = binary();
+        command.envs(variables.iter().copied());
+        Self::start_command(directory, name, arguments, command)
+    }
+
+    /// By way of a command that runs the one it is given in place of itself, such as `nice`.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn start_by(directory: &Path, name: &str, arguments: &[&str], by: &[&str]) -> Self {
+        Self::start_command(directory, name, arguments, binary_by(by))
+    }
+
+    fn start_command(
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        mut command: Command,
+    ) -> Self {
         let stderr = directory.join(format!("{name}.stderr"));
-        let child = binary()
+        let child = command
             .args(arguments)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(directory.join(format!("{name}.stdout"))).unwrap())
             .stderr(File::create(&stderr).unwrap())

@@ -220,11 +220,22 @@ impl World {
 
     /// Starts a worker with variables in its environment.
     pub(crate) fn worker_with(&mut self, variables: &[(&str, &str)]) -> Process {
-        self.workers += 1;
-        let config = self.config();
+        let (name, config) = self.next_worker();
         let arguments = ["run", "--config", config.to_str().unwrap()];
-        let name = format!("worker-{}", self.workers);
         Process::start_with(self.directory.path(), &name, &arguments, variables)
+    }
+
+    /// Starts a worker by way of a command that runs the one it is given in place of itself.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn worker_by(&mut self, by: &[&str]) -> Process {
+        let (name, config) = self.next_worker();
+        let arguments = ["run", "--config", config.to_str().unwrap()];
+        Process::start_by(self.directory.path(), &name, &arguments, by)
+    }
+
+    fn next_worker(&mut self) -> (String, PathBuf) {
+        self.workers += 1;
+        (format!("worker-{}", self.workers), self.config())
     }
 
     /// What all workers so far have said on standard error.

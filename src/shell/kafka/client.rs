@@ -183,6 +183,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// checked for accepting it, so that only a record on its own can be refused for its size.
 pub(super) const BATCH_BYTES: u32 = 512 * 1024;
 
+/// What a reader fetches ahead, in KiB: there is one for each lane that is taken over, and all
+/// lanes may be at once.
+const READER_KBYTES_MAX: u32 = 1_024;
+
 /// The settings for one client, the user's included.
 pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientConfig, ClientError> {
     let mut config = ClientConfig::new();
@@ -199,12 +203,12 @@ pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientCon
     default(&mut config, "reconnect.backoff.max.ms", &2_000);
     match role {
         Role::Member { report_ends } => {
-            consumer(options, &mut config);
+            consumer(options, options.queued_max_kbytes, &mut config);
             member(options, &mut config);
             config.set("enable.partition.eof", report_ends.to_string());
         }
         Role::Reader => {
-            consumer(options, &mut config);
+            consumer(options, options.queued_max_kbytes.min(READER_KBYTES_MAX), &mut config);
             config.set("enable.partition.eof", "true");
         }
         Role::Watermarks => {
@@ -216,7 +220,7 @@ pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientCon
     Ok(config)
 }
 
-fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
+fn consumer(options: &KafkaOptions, queued_max_kbytes: u32, config: &mut ClientConfig) {
     config
         .set("group.id", &options.group_id)
         .set("isolation.level", "read_committed")
@@ -224,9 +228,9 @@ fn consumer(options: &KafkaOptions, config: &mut ClientConfig) {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("allow.auto.create.topics", "false")
-        .set("queued.max.messages.kbytes", options.queued_max_kbytes.to_string());
+        .set("queued.max.messages.kbytes", queued_max_kbytes.to_string());
     // One answer may not be much larger than what may be queued.
-    let fetch = u64::from(options.queued_max_kbytes) * 1024;
+    let fetch = u64::from(queued_max_kbytes) * 1024;
     let message = u64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512;
     default(config, "fetch.message.max.bytes", &fetch.min(1 << 20));
     default(config, "fetch.max.bytes", &fetch.max(message));
@@ -405,6 +409,18 @@ mod tests {
         let error = bad.create::<rdkafka::producer::BaseProducer>().err().unwrap();
         let error = refused("admin", &error).to_string();
         assert!(error.contains("security.protocol") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_is_bounded_and_for_a_reader_by_less() {
+        let queued = |kbytes, role| {
+            let options = KafkaOptions { queued_max_kbytes: kbytes, ..KafkaOptions::default() };
+            config(&options, role).unwrap().get("queued.max.messages.kbytes").map(str::to_owned)
+        };
+        let member = Role::Member { report_ends: true };
+        assert_eq!(queued(8_192, member).as_deref(), Some("8192"));
+        assert_eq!(queued(8_192, Role::Reader).as_deref(), Some("1024"));
+        assert_eq!(queued(64, Role::Reader).as_deref(), Some("64"));
     }
 
     #[test]
