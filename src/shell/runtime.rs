@@ -1,8 +1,8 @@
 //! How many threads the process works with: one for each core that it may use, up to a few.
 //!
-//! In a pod the cores are those of the container: its CPU limit (the quota of the cgroup, v1 or v2)
-//! and the cores that it is pinned to count, not the cores of the node. Threads of librdkafka and of
-//! the admin server come on top; they are the same everywhere, and mostly wait.
+//! In a pod the cores are those of the container: its CPU limit (the quota of the cgroup, v1 or
+//! v2) and the cores that it is pinned to count, not the cores of the node. Threads of librdkafka
+//! and of the admin server come on top; they are the same everywhere, and mostly wait.
 
 use std::num::NonZero;
 use std::{io, thread};

@@ -1,5 +1,5 @@
-//! The loads: the demo's stream at its own pace, and its full load, sales of single devices that are
-//! all due at once.
+//! The loads: the demo's stream at its own pace, and its full load, sales of single devices that
+//! are all due at once.
 
 use std::time::{Duration, Instant};
 

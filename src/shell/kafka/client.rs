@@ -183,8 +183,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// checked for accepting it, so that only a record on its own can be refused for its size.
 pub(super) const BATCH_BYTES: u32 = 512 * 1024;
 
-/// What a reader fetches ahead, in KiB: there is one for each lane that is taken over, and all lanes
-/// may be at once.
+/// What a reader fetches ahead at most, in KiB: there is one for each lane that is taken over, and
+/// all lanes may be at once.
 const READER_KBYTES_MAX: u32 = 1_024;
 
 /// The settings for one client, the user's included.
