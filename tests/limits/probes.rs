@@ -60,12 +60,14 @@ fn probes_answer_while_all_cores_are_busy() {
     let outcomes = load::full(&mut world, devices);
     let cores = std::thread::available_parallelism().unwrap().get();
     let _spinning: Vec<Spinning> = (0..cores).map(|_| Spinning::start()).collect();
-    let (mut paths, mut exec) = ([const { Vec::new() }; 3], Vec::new());
+    let (mut paths, mut exec, mut bare) = ([const { Vec::new() }; 3], Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         for (path, times) in PATHS.iter().zip(&mut paths) {
             timed(times, || assert_eq!(ask(&admin.exposed, "GET", path, "").0, 200));
         }
-        if round % 5 == 0 {
+        if round % 2 == 0 {
+            // What starting any process takes here and now.
+            timed(&mut bare, || assert!(Command::new("true").status().unwrap().success()));
             timed(&mut exec, || {
                 let said = run(&["probe", "live", "--admin", &admin.url()]);
                 assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
@@ -78,5 +80,6 @@ fn probes_answer_while_all_cores_are_busy() {
         tell(&format!("GET {path}"), times);
     }
     tell("probe live", exec);
+    tell("a process that does nothing", bare);
     load::work_off(&mut world, &mut worker, outcomes, Duration::from_secs(300));
 }
