@@ -100,6 +100,18 @@ pub(crate) struct World {
     directory: TempDir,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.directory.disable_cleanup(true);
+            eprintln!(
+                "--- what the processes wrote is kept in {}",
+                self.directory.path().display()
+            );
+        }
+    }
+}
+
 impl World {
     /// Makes the topics with `topics create` of the built binary, and starts the sandbox.
     pub(crate) fn new(name: &str, setup: Setup<'_>) -> Self {

@@ -168,11 +168,19 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        let has_failed = std::thread::panicking();
+        if has_failed {
+            // What the broker wrote may be all that explains a test that failed.
+            let _ = fs::remove_file(self.dir.join(".temporary"));
+            eprintln!("--- the broker's log and data are kept in {}", self.dir.display());
+        }
         if let Some(mut script) = self.script.take() {
             drop(script.stdin.take());
             let _ = script.wait();
         }
-        let _ = fs::remove_dir_all(&self.dir);
+        if !has_failed {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
