@@ -36,6 +36,7 @@ pub(super) fn items(devices: u64, seed: u64) -> impl Iterator<Item = Item> {
             headers: Vec::new(),
             payload: payload.to_string().into_bytes(),
             lines: 1,
+            sold: 1,
             expectation: Expectation::Commands(vec![expected]),
         }
     })

@@ -21,8 +21,8 @@ const AHEAD_MAX: u64 = 2_000;
 const WAIT: Duration = Duration::from_millis(10);
 const FLUSH: Duration = Duration::from_secs(30);
 
-/// Writes all items; blocks until the broker has them. Counts devices in `written`, and writes no
-/// more than `lines_per_second` of them if told so. `read` tells how many records were read.
+/// Writes all items; blocks until the broker has them. Counts them in `written`, and writes no
+/// more than `lines_per_second` order lines if told so. `read` tells how many records were read.
 pub(super) fn write(
     (servers, topic): (&str, &str),
     items: impl Iterator<Item = Item>,
@@ -49,6 +49,7 @@ pub(super) fn write(
         count += 1;
         written.orders.set(count);
         written.lines.add(item.lines as u64);
+        written.devices.add(item.sold as u64);
     }
     producer.flush(FLUSH).context("writing the last orders")?;
     producer.context().check()?;
@@ -62,6 +63,8 @@ pub(super) fn write(
 pub(super) struct Written {
     pub(super) orders: crate::shell::Count,
     pub(super) lines: crate::shell::Count,
+    /// Sold for the first time.
+    pub(super) devices: crate::shell::Count,
     stopped: AtomicBool,
 }
 

@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// Order events written.
     pub orders: u64,
-    /// Devices sold in them.
+    /// Devices sold in them, each counted once.
     pub devices: u64,
     /// Devices that will be sold.
     pub devices_total: u64,

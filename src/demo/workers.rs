@@ -104,7 +104,7 @@ impl Workers {
         let snapshot = Snapshot {
             elapsed,
             orders: written.orders.get(),
-            devices: written.lines.get(),
+            devices: written.devices.get(),
             devices_total: args.devices,
             outcomes: witness.outcomes(),
             ..Snapshot::default()

@@ -59,6 +59,8 @@ pub struct Item {
     pub payload: Vec<u8>,
     /// Order lines in it.
     pub lines: usize,
+    /// Devices that are sold in it for the first time: in the end all that were asked for.
+    pub sold: usize,
     /// What has to follow from it.
     pub expectation: Expectation,
 }
@@ -266,7 +268,8 @@ impl Iterator for Scenario {
             return None;
         }
         let order = self.new_order();
-        Some(self.carry_out(&sale_of(order)))
+        let item = self.carry_out(&sale_of(order));
+        Some(Item { sold: item.lines, ..item })
     }
 }
 

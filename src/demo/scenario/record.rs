@@ -82,6 +82,7 @@ impl Draft<'_> {
             headers: Vec::new(),
             payload: b"{\"type\":\"sale\",\"orderId\":\"SO-\xff\xfe".to_vec(),
             lines: 0,
+            sold: 0,
             expectation: Expectation::DeadLetter,
         }
     }
@@ -170,7 +171,7 @@ impl Draft<'_> {
             headers.push(("traceparent", format!("00-{trace:032x}-{span:016x}-01")));
         }
         let payload = value.to_string().into_bytes();
-        Item { kind, key: key.to_owned(), headers, payload, lines, expectation }
+        Item { kind, key: key.to_owned(), headers, payload, lines, sold: 0, expectation }
     }
 }
 

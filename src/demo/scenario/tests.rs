@@ -36,8 +36,9 @@ fn a_seed_gives_the_same_stream_and_another_seed_other_devices() {
 #[test]
 fn as_many_different_devices_are_sold_as_were_asked_for() {
     for wanted in [0, 1, 30, 10_000] {
-        let (mut valid, mut invalid) = (BTreeSet::new(), 0);
+        let (mut valid, mut invalid, mut sold) = (BTreeSet::new(), 0, 0);
         for item in scenario(wanted, 1) {
+            sold += item.sold as u64;
             for command in expected(&item) {
                 match &command.device {
                     Some(device) => drop(valid.insert(device.clone())),
@@ -46,6 +47,7 @@ fn as_many_different_devices_are_sold_as_were_asked_for() {
             }
         }
         assert_eq!(valid.len() as u64 + invalid, wanted);
+        assert_eq!(sold, wanted, "devices sold again or named in other events count once");
     }
 }
 
