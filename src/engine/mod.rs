@@ -31,6 +31,6 @@ pub mod mutant;
 pub use effect::{DeadLetterWrite, Effect, OffsetWrite, OutcomeWrite, Submit, Transaction};
 pub use input::{CallNumber, CommandContent, CommandRead, ForeignRecord, Input};
 pub use options::{AccountOptions, GuardMode, Options};
-pub use report::{AccountReport, HeadBatch, HeadReport, LaneReport, Report};
+pub use report::{AccountReport, HeadBatch, HeadCommand, HeadReport, LaneReport, Report};
 pub use time::{Mono, Now};
 pub use worker::Worker;

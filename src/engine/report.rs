@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{Action, BatchId};
@@ -81,16 +82,38 @@ pub struct HeadReport {
     pub partition: i32,
     /// The command's offset.
     pub offset: i64,
-    /// For how long it has held the watermark, in whole seconds.
+    /// How long ago its order event was taken in, in whole seconds; of what is no command, for how
+    /// long it has held the watermark.
     pub held_seconds: u64,
     /// Where it stands: `queued`, `guarding`, `ready`, `in_batch`, `retrying`, `verifying`,
     /// `folded`; `publishing` once it is decided.
     pub stage: &'static str,
     /// How often it was sent.
     pub attempts: u16,
+    /// What it is to do; none if the record is no command.
+    #[serde(flatten)]
+    pub command: Option<HeadCommand>,
     /// The batch that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<HeadBatch>,
+}
+
+/// What a lane's head is to do, and for which order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadCommand {
+    /// The device, masked.
+    pub device: String,
+    /// Claim, unclaim or metadata.
+    pub action: Action,
+    /// The account that it is for.
+    pub account: String,
+    /// The order.
+    pub order_id: String,
+    /// The order event.
+    pub event_id: String,
+    /// When a worker took the order event in.
+    pub received_at: Timestamp,
 }
 
 /// The batch that holds a lane's head.

@@ -21,19 +21,22 @@ impl Heads {
     /// Logs those of the heads that have held their lanes for long, if it is time to.
     pub(super) fn tell(&mut self, heads: &[HeadReport], now: Now, spans: &Spans) {
         for head in self.due(heads, now) {
-            let batch = head.batch.as_ref();
+            let (command, batch) = (head.command.as_ref(), head.batch.as_ref());
             let operation = batch.and_then(|batch| batch.operation.as_deref());
             let trace = operation.and_then(|operation| spans.trace_of_operation(operation));
             tracing::warn!(
                 partition = head.partition,
                 offset = head.offset,
                 held_seconds = head.held_seconds,
+                device = command.map(|command| &*command.device),
+                action = command.map(|command| command.action.as_str()),
+                account = command.map(|command| &*command.account),
+                order_id = command.map(|command| &*command.order_id),
+                event_id = command.map(|command| &*command.event_id),
                 stage = head.stage,
                 attempts = head.attempts,
                 batch = batch.map(|batch| tracing::field::display(batch.id)),
                 phase = batch.map(|batch| batch.phase),
-                action = batch.map(|batch| batch.action.as_str()),
-                account = batch.map(|batch| &*batch.account),
                 operation,
                 trace_id = trace.map(tracing::field::display),
                 "a command holds back the read position of its lane; commands of other devices go \
