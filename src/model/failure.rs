@@ -38,6 +38,21 @@ pub enum CallFailure {
     NotFound,
 }
 
+impl CallFailure {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::NotSent { .. } => "not_sent",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::Rejected { .. } => "rejected",
+            Self::Throttled { .. } => "throttled",
+            Self::Unauthorised { .. } => "unauthorised",
+            Self::NotFound => "not_found",
+        }
+    }
+}
+
 impl std::fmt::Display for CallFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

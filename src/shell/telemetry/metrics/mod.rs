@@ -12,7 +12,7 @@ use prometheus::{
     Registry,
 };
 
-use crate::model::{Action, DeadLetterReason, Status};
+use crate::model::{Action, DeadLetterReason, FailureCode, Status};
 
 pub use observe::{CallObserver, Decided};
 pub(in crate::shell) use observe::{Half, Part};
@@ -86,11 +86,16 @@ impl Metrics {
             self.batches.with_label_values(&[action]);
             self.batch_devices.with_label_values(&[action]);
             for status in Status::ALL {
-                if !matches!(status, Status::Failed | Status::Stale | Status::Unresolved) {
-                    self.outcomes.with_label_values(&[action, status.as_str(), ""]);
-                }
+                self.outcomes.with_label_values(&[action, status.as_str(), ""]);
+            }
+            // A person has to look at each of these, so that an alert must see the first one.
+            for code in [FailureCode::DeadlineExceeded, FailureCode::ResultMissing] {
+                let status = Status::Unresolved.as_str();
+                self.outcomes.with_label_values(&[action, status, code.as_str()]);
             }
         }
+        let (unclaim, stale) = (Action::Unclaim.as_str(), Status::Stale.as_str());
+        self.outcomes.with_label_values(&[unclaim, stale, FailureCode::StaleUnclaim.as_str()]);
         for reason in DeadLetterReason::ALL {
             self.dead_letters.with_label_values(&[reason.as_str()]);
         }

@@ -200,15 +200,7 @@ impl CallObserver {
         took: Duration,
     ) {
         let metrics = &self.0.metrics;
-        let class = match failure {
-            None => "ok",
-            Some(CallFailure::NotSent { .. }) => "not_sent",
-            Some(CallFailure::Ambiguous { .. }) => "ambiguous",
-            Some(CallFailure::Rejected { .. }) => "rejected",
-            Some(CallFailure::Throttled { .. }) => "throttled",
-            Some(CallFailure::Unauthorised { .. }) => "unauthorised",
-            Some(CallFailure::NotFound) => "not_found",
-        };
+        let class = failure.map_or("ok", CallFailure::class);
         metrics.api_calls.with_label_values(&[account, method.id(), class]).inc();
         metrics.api_seconds.with_label_values(&[method.id()]).observe(took.as_secs_f64());
         if Action::ALL.iter().any(|action| Method::from(*action) == method) {

@@ -116,8 +116,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::{Action, DeadLetterReason};
+    use crate::model::{Action, Command, DeadLetterReason, Failure, FailureCode, Status, Verdict};
     use crate::shell::telemetry::metrics::{Decided, Half, TABLE};
+    use crate::wire;
 
     #[test]
     fn every_metric_of_the_table_is_in_a_scrape_once_with_its_help() {
@@ -165,5 +166,57 @@ mod tests {
         let mut text = Text(std::mem::take(&mut scrape));
         text.sample(&table::QUOTA_TOKENS, &["a\"b\\c"], 1.5);
         assert!(text.0.ends_with("{account=\"a\\\"b\\\\c\"} 1.5\n"));
+    }
+
+    #[test]
+    fn what_a_person_must_not_miss_is_there_at_zero_and_the_first_one_is_an_increase() {
+        let stats = Stats::default();
+        let series = |scrape: &str| -> BTreeSet<String> {
+            let lines = scrape.lines().filter(|line| line.starts_with("zerotouch_outcomes_total{"));
+            lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+        };
+        let before = text(&stats, true);
+        assert!(
+            before
+                .lines()
+                .filter(|line| line.starts_with("zerotouch_outcomes_total{"))
+                .all(|line| line.ends_with(" 0")),
+            "{before}"
+        );
+        let failure = |code| Failure {
+            code,
+            api_status: None,
+            api_identifier: None,
+            message: String::new(),
+            retryable: false,
+        };
+        let sample = include_bytes!("../../../../schemas/examples/command.claim.json");
+        let command = wire::command::decode(sample).unwrap();
+        let mut decided = Decided::default();
+        for (action, status, code) in [
+            (Action::Claim, Status::Unresolved, Some(FailureCode::DeadlineExceeded)),
+            (Action::UpdateMetadata, Status::Unresolved, Some(FailureCode::ResultMissing)),
+            (Action::Unclaim, Status::Stale, Some(FailureCode::StaleUnclaim)),
+            (Action::Unclaim, Status::Cancelled, None),
+        ] {
+            let verdict = Verdict {
+                status,
+                failure: code.map(|code| Box::new(failure(code))),
+                decided_by: None,
+                device_id: None,
+                operation: None,
+                attempts: 1,
+                submitted_at: None,
+                completed_at: Timestamp::now(),
+            };
+            decided.add(&Command { action, ..command.clone() }, &verdict);
+        }
+        stats.metrics.published(&decided, Timestamp::now());
+        let after = text(&stats, true);
+        assert_eq!(series(&after), series(&before), "none of them made a series");
+        let unresolved = "zerotouch_outcomes_total{action=\"claim\",\
+                          code=\"transport.deadline_exceeded\",status=\"unresolved\"}";
+        assert!(after.lines().any(|line| line == format!("{unresolved} 1")), "{after}");
+        assert!(before.contains("zerotouch_dead_letters_total{reason=\"invalid_command\"} 0\n"));
     }
 }

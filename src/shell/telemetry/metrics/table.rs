@@ -71,7 +71,9 @@ table! {
     FOLDED = Kind::Counter, "zerotouch_commands_folded_total", [],
         "Commands folded into others of the same device before they were sent.";
     OUTCOMES = Kind::Counter, "zerotouch_outcomes_total", ["action", "status", "code"],
-        "Outcomes published, by action, status and failure code (empty without failure).";
+        "Outcomes published, by action, status and failure code (empty without failure). Series of \
+         `unresolved` and `stale` are there from the start, those of `failed` once a code occurs; a \
+         worker has fewer than 100.";
     DEAD_LETTERS = Kind::Counter, "zerotouch_dead_letters_total", ["reason"],
         "Records written to the dead-letter topic, by reason.";
     BATCHES = Kind::Counter, "zerotouch_batches_total", ["action"],
@@ -106,8 +108,9 @@ table! {
         "Lanes of this worker: recovering, live, stopped (its ledger cannot be understood), \
          closing; unread are those of the recovering whose ledger could not be read so far.";
     HEAD_AGE = Kind::Gauge, "zerotouch_lane_head_age_seconds", ["partition"],
-        "For how long the oldest undecided command has held back its lane's read position; no \
-         series for a lane without one. Looked at every 5 s.";
+        "How long ago the order event of a lane's oldest undecided command was taken in, by \
+         whichever worker: a restart does not begin anew. That command holds back the lane's read \
+         position. No series for a lane without one. Looked at every 5 s.";
     LAG = Kind::Gauge, "zerotouch_lag_records", ["topic", "partition"],
         "Records of a partition of this worker that are not worked off: order events not taken in, \
          commands without outcome. The mark with which a transaction ends counts as a record, \
