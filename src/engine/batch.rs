@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition,
+    Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition, Status,
 };
 
 use super::account::AccountIx;
@@ -91,6 +91,10 @@ pub(crate) struct Batch {
     pub(crate) failures: u32,
     /// This process has asked for the operation.
     pub(crate) is_polled: bool,
+    /// The last poll got no usable answer.
+    pub(crate) is_poll_failing: bool,
+    /// Outcomes so far, by their place in [`Status::ALL`].
+    pub(crate) outcomes: [u32; Status::ALL.len()],
     /// Since when the API has not known the operation.
     pub(crate) vanished: Option<Mono>,
     /// What of it is in which lane.
@@ -165,6 +169,8 @@ impl Batch {
             ambiguous: false,
             failures: 0,
             is_polled: false,
+            is_poll_failing: false,
+            outcomes: [0; Status::ALL.len()],
             vanished: None,
             lanes: BTreeMap::new(),
         }

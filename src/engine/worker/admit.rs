@@ -17,6 +17,7 @@ use crate::model::{
 
 use super::Worker;
 use super::lookups::Question;
+use super::trail::tell_outcome;
 
 impl Worker {
     pub(super) fn on_commands_read(
@@ -104,6 +105,7 @@ impl Worker {
             submitted_at: None,
             completed_at: now.wall,
         };
+        tell_outcome(&packed, &verdict);
         let write = OutcomeWrite { partition, offset, command: packed, verdict };
         self.commit.outcomes.push_back(Decided { batch: BatchIx::NONE, epoch, write });
     }

@@ -17,6 +17,7 @@ use crate::model::{
 
 use super::calls::Call;
 use super::lookups::{Question, Why};
+use super::trail::found;
 use super::{Timer, Worker};
 
 impl Worker {
@@ -26,7 +27,8 @@ impl Worker {
         call: CallNumber,
         result: Result<Arc<str>, CallFailure>,
     ) {
-        let Some(Call::Submit(ix)) = self.calls.remove(&call) else { return };
+        let Some(asked @ Call::Submit(ix)) = self.calls.remove(&call) else { return };
+        self.tell_answer(call.0, asked, &result, |_| "accepted");
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         if batch.phase != Phase::Submitting {
             return;
@@ -166,7 +168,11 @@ impl Worker {
         call: CallNumber,
         result: Result<OperationReply, CallFailure>,
     ) {
-        let Some(Call::Poll(ix)) = self.calls.remove(&call) else { return };
+        let Some(asked @ Call::Poll(ix)) = self.calls.remove(&call) else { return };
+        self.tell_answer(call.0, asked, &result, found);
+        if result.is_ok() {
+            self.tell_poll_answered(ix);
+        }
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         if batch.phase != Phase::Polling {
             return;
@@ -202,7 +208,7 @@ impl Worker {
             }
             Err(CallFailure::NotSent { reason } | CallFailure::Ambiguous { reason }) => {
                 let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
-                tracing::debug!(?wait, reason, "a poll failed; the operation is asked for again");
+                self.tell_poll_failed(ix, wait, &reason);
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
             Err(CallFailure::Throttled { after }) => {
@@ -306,6 +312,7 @@ impl Worker {
             return self.decide(now, only.ix, Status::Failed, Some(failure(&fault)), None);
         }
         let (id, lanes) = (batch.id, std::mem::take(&mut batch.lanes));
+        tracing::debug!(batch = %id, "the API refused a batch as a whole; its halves go apart");
         if !mutant::is(Mutant::RejectedRecordKept) {
             self.commit.ended.extend(lanes.keys().map(|lane| (*lane, id)));
         }

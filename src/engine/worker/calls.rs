@@ -176,6 +176,7 @@ impl Worker {
         }
         self.account(account).batches += 1;
         (batch.waiting, batch.items) = (items.len(), items);
+        self.tell_batch(&batch, "a batch begins");
         self.batches.insert(ix, batch);
         ix
     }
@@ -242,6 +243,9 @@ impl Worker {
         }
         self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
         batch.items = Vec::new();
+        if let Some(batch) = self.batches.get(&ix) {
+            self.tell_finished(batch);
+        }
     }
 
     pub(super) fn account(&mut self, account: AccountIx) -> &mut crate::engine::account::Account {
@@ -263,6 +267,7 @@ impl Worker {
         let number = CallNumber(self.call_next);
         self.call_next += 1;
         self.calls.insert(number, call);
+        self.tell_call(number.0, call);
         number
     }
 

@@ -145,7 +145,9 @@ impl Worker {
             let wait = now.until(due).min(grace);
             self.timers.insert((now.mono + wait, Timer::Resend(ix)));
         }
-        if self.batches.get(&ix).is_some_and(|batch| batch.waiting == 0) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        self.tell_batch(batch, "a batch of an earlier owner goes on");
+        if batch.waiting == 0 {
             self.finish_batch(ix);
         }
     }

@@ -102,7 +102,15 @@ impl Worker {
         call: CallNumber,
         result: Result<Option<DeviceState>, CallFailure>,
     ) {
-        let Some(Call::Lookup(account, name)) = self.calls.remove(&call) else { return };
+        let Some(asked @ Call::Lookup(account, name)) = self.calls.remove(&call) else { return };
+        self.tell_answer(
+            call.0,
+            asked,
+            &result,
+            |state| {
+                if state.is_some() { "known" } else { "unknown" }
+            },
+        );
         self.account(account).lookups_running -= 1;
         let Some(ix) = self.slots.get(name) else { return };
         let Some(question) = self.questions.remove(&name) else { return };

@@ -4,7 +4,7 @@
 //! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
 //! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
 //! back), `retries` (what is sent again), `verdicts` (outcomes), `commits` (transactions), `heads`
-//! (what holds the lanes).
+//! (what holds the lanes), `trail` (what is logged of all that).
 
 mod admit;
 mod answers;
@@ -14,6 +14,7 @@ mod heads;
 mod lanes;
 mod lookups;
 mod retries;
+mod trail;
 mod verdicts;
 
 #[cfg(test)]

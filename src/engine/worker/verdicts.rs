@@ -9,6 +9,7 @@ use crate::engine::{Now, OutcomeWrite};
 use crate::model::{Action, Failure, Status, Verdict};
 
 use super::Worker;
+use super::trail::tell_outcome;
 
 impl Worker {
     /// Decides the first command of a device.
@@ -34,12 +35,22 @@ impl Worker {
             completed_at: now.wall,
         };
         self.remember(ix, status);
+        self.count(ix, status);
         self.leave_stage(ix);
         self.move_up(ix);
         if self.slots[ix].folded != SlotIx::NONE {
             self.publish_folded(ix, batch_ix, &verdict);
         }
         self.publish(ix, batch_ix, verdict);
+    }
+
+    /// Counts what a batch comes to; the commands folded into this one included.
+    fn count(&mut self, ix: SlotIx, status: Status) {
+        let Some(batch) = self.batches.get_mut(&self.slots[ix].batch) else { return };
+        batch.outcomes[status as usize] += 1;
+        for folded in self.slots.list(self.slots[ix].folded) {
+            batch.outcomes[self.slots[folded].folded_as as usize] += 1;
+        }
     }
 
     fn publish_folded(&mut self, ix: SlotIx, batch: BatchIx, verdict: &Verdict) {
@@ -61,6 +72,7 @@ impl Worker {
         let (partition, offset) = (self.slots[ix].lane, self.slots[ix].offset);
         let command = self.slots.remove(ix);
         if let Some(lane) = self.lanes.get(&partition) {
+            tell_outcome(&command, &verdict);
             let write = OutcomeWrite { partition, offset, command, verdict };
             self.commit.outcomes.push_back(Decided { batch, epoch: lane.epoch, write });
         }

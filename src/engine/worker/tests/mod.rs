@@ -5,4 +5,5 @@ mod random;
 mod replay;
 mod restarts;
 mod rules;
+mod trail;
 mod world;

@@ -1,0 +1,197 @@
+//! What the engine tells of its doings: batches, calls and answers at `debug`, outcomes at `trace`,
+//! and in any case what a person has to know.
+//!
+//! An event that nobody wants costs a look at its level: what it says is put together only then.
+
+use std::time::Duration;
+
+use crate::engine::batch::{Batch, BatchIx};
+use crate::model::{CallFailure, OperationReply, PackedCommand, Status, Verdict};
+
+use super::Worker;
+use super::calls::Call;
+
+/// The device, masked.
+fn device(command: &PackedCommand) -> Option<String> {
+    command.unpack().device_key().map(|key| key.to_string())
+}
+
+impl Worker {
+    fn account_of(&self, batch: &Batch) -> &str {
+        &self.accounts[usize::from(batch.account.0)].name
+    }
+
+    /// Commands have been put together, by this worker or by the one before.
+    pub(super) fn tell_batch(&self, batch: &Batch, what: &'static str) {
+        tracing::debug!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            devices = batch.waiting,
+            phase = batch.phase.as_str(),
+            operation = batch.operation.as_deref(),
+            "{what}"
+        );
+    }
+
+    /// A call goes out. A batch's call is told by its id, a lookup by its device.
+    pub(super) fn tell_call(&self, number: u64, call: Call) {
+        match call {
+            Call::Submit(ix) | Call::Poll(ix) => {
+                let Some(batch) = self.batches.get(&ix) else { return };
+                tracing::debug!(
+                    call = number,
+                    kind = call.kind(),
+                    batch = %batch.id,
+                    account = self.account_of(batch),
+                    action = batch.action.as_str(),
+                    devices = batch.items.len(),
+                    operation = batch.operation.as_deref(),
+                    "a call goes out"
+                );
+            }
+            Call::Lookup(account, name) => {
+                tracing::debug!(
+                    call = number,
+                    kind = call.kind(),
+                    account = &*self.accounts[usize::from(account.0)].name,
+                    device = self.slots.get(name).and_then(|ix| device(&self.slots[ix].packed)),
+                    "a call goes out"
+                );
+            }
+        }
+    }
+
+    /// A call was answered.
+    pub(super) fn tell_answer<T>(
+        &self,
+        number: u64,
+        call: Call,
+        result: &Result<T, CallFailure>,
+        said: fn(&T) -> &'static str,
+    ) {
+        let batch = match call {
+            Call::Submit(ix) | Call::Poll(ix) => self.batches.get(&ix),
+            Call::Lookup(..) => None,
+        };
+        tracing::debug!(
+            call = number,
+            kind = call.kind(),
+            batch = batch.map(|batch| tracing::field::display(batch.id)),
+            operation = batch.and_then(|batch| batch.operation.as_deref()),
+            class = result.as_ref().err().map_or("ok", CallFailure::class),
+            said = result.as_ref().ok().map(said),
+            reason = result.as_ref().err().map(tracing::field::display),
+            "a call was answered"
+        );
+    }
+
+    /// No device of a batch is open any more; those that are sent again are in other batches.
+    pub(super) fn tell_finished(&self, batch: &Batch) {
+        if batch.is_deferral {
+            return;
+        }
+        let count = |status: Status| {
+            let count = batch.outcomes[status as usize];
+            (count > 0).then_some(count)
+        };
+        tracing::debug!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            sends = batch.sends,
+            operation = batch.operation.as_deref(),
+            succeeded = count(Status::Succeeded),
+            failed = count(Status::Failed),
+            superseded = count(Status::Superseded),
+            merged = count(Status::Merged),
+            stale = count(Status::Stale),
+            unresolved = count(Status::Unresolved),
+            "a batch is done: its devices have outcomes, or go on in other batches"
+        );
+    }
+
+    /// Polls of an operation get no usable answer. Only the first in a row is worth a line.
+    pub(super) fn tell_poll_failed(&mut self, ix: BatchIx, wait: Duration, reason: &str) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if std::mem::replace(&mut batch.is_poll_failing, true) {
+            tracing::debug!(?wait, reason, "a poll failed again; the operation is asked for again");
+            return;
+        }
+        let Some(batch) = self.batches.get(&ix) else { return };
+        tracing::warn!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            operation = batch.operation.as_deref(),
+            ?wait,
+            reason,
+            "a poll failed; the operation is asked for again until it answers, its devices wait"
+        );
+    }
+
+    /// A poll got a usable answer.
+    pub(super) fn tell_poll_answered(&mut self, ix: BatchIx) {
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
+        if !std::mem::take(&mut batch.is_poll_failing) {
+            return;
+        }
+        let Some(batch) = self.batches.get(&ix) else { return };
+        tracing::info!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            operation = batch.operation.as_deref(),
+            "an operation whose polls failed is answered for again"
+        );
+    }
+}
+
+impl Call {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Submit(_) => "submit",
+            Self::Poll(_) => "poll",
+            Self::Lookup(..) => "lookup",
+        }
+    }
+}
+
+/// What a poll found.
+pub(super) const fn found(reply: &OperationReply) -> &'static str {
+    match reply {
+        OperationReply::Running { .. } => "running",
+        OperationReply::Done { .. } => "done",
+        OperationReply::Failed { .. } => "failed",
+    }
+}
+
+/// A command is decided.
+pub(super) fn tell_outcome(packed: &PackedCommand, verdict: &Verdict) {
+    tracing::trace!(
+        device = device(packed),
+        order_id = packed.unpack().order_id,
+        status = verdict.status.as_str(),
+        code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
+        operation = verdict.operation.as_deref(),
+        "an outcome"
+    );
+    if verdict.status == Status::Unresolved {
+        tell_unresolved(packed, verdict);
+    }
+}
+
+/// A person has to look at the device, so there is a line for each.
+fn tell_unresolved(packed: &PackedCommand, verdict: &Verdict) {
+    let command = packed.unpack();
+    tracing::warn!(
+        device = command.device_key().map(|key| key.to_string()),
+        action = command.action.as_str(),
+        account = command.account,
+        order_id = command.order_id,
+        event_id = command.event_id,
+        code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
+        operation = verdict.operation.as_deref(),
+        why = verdict.failure.as_ref().map(|failure| &*failure.message),
+        "nobody knows whether a change was made; its outcome is unresolved. Look the device up in \
+         the zero-touch portal, and send the order event again if the change is not there"
+    );
+}
