@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::asking::{ADMIN, Admin, ask};
 use crate::events::single_sales;
@@ -256,97 +256,4 @@ fn a_drain_by_request_finishes_what_is_under_way_and_the_process_stays_until_sig
     world.wait_until_quiet(SOON);
     assert_eq!(world.statuses()["succeeded"], 200);
     invariants::hold(&world);
-}
-
-#[test]
-fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
-    let Some(chromium) = chromium() else {
-        assert!(std::env::var_os("CI").is_none(), "Chromium is missing, and .ci/run installs it");
-        eprintln!(
-            "NOT TESTED: the status page, since Chromium is missing (apt-get install chromium)"
-        );
-        return;
-    };
-    let mut world = world("admin-page", &[], &[]);
-    let worker = world.worker();
-    let admin = Admin::of(&worker);
-    admin.wait_until_ready();
-    let mut sales = single_sales(0..40);
-    // What an order says is text on the page, never markup.
-    let markup = "<img src=x onerror=console.error('injected')>";
-    sales[0]["orderId"] = json!(markup);
-    world.send(&sales);
-    world.wait_for_outcomes(40, SOON);
-    world.wait_until_quiet(SOON);
-    let state = wait_for("a quiet state", SOON, || {
-        let state = admin.state();
-        (state["dispatch"]["report"]["commands"] == 0).then_some(state)
-    });
-    let page = rendered(chromium, &admin.url());
-    assert!(
-        page.contains(r#"<span id="verdict" role="status" class="good">ready</span>"#),
-        "{page}"
-    );
-    let row = |table: &str, key: &str| -> Vec<String> {
-        let (_, rest) = page.split_once(&format!("id=\"{table}\"")).unwrap();
-        let (rows, _) = rest.split_once("</table>").unwrap();
-        let (_, rest) = rows
-            .split_once(&format!("data-key=\"{key}\""))
-            .unwrap_or_else(|| panic!("no row {key} in {table}: {rows}"));
-        let (row, _) = rest.split_once("</tr>").unwrap();
-        let cells = row.split("<td").skip(1);
-        cells.map(|cell| cell.split(['>', '<']).nth(1).unwrap().to_owned()).collect()
-    };
-    let counters = &state["counters"];
-    for (key, name) in [
-        ("orders", "order events"),
-        ("commands", "commands"),
-        ("outcomes", "outcomes"),
-        ("submits", "batches sent"),
-        ("polls", "polls"),
-    ] {
-        assert_eq!(row("moving", name)[1], counters[key].to_string(), "{name}");
-    }
-    assert_eq!(row("outcomes", "succeeded")[1], "40");
-    let account = row("accounts", "main");
-    assert_eq!((&*account[1], &*account[3]), ("works", "0"));
-    // Calls flow in while nobody makes any.
-    let left = |state: &Value| {
-        state["dispatch"]["report"]["accounts"][0]["quotaTokens"].as_f64().unwrap().floor()
-    };
-    let shown: f64 = account[2].replace(',', "").parse().unwrap();
-    assert!((left(&state)..=left(&admin.state())).contains(&shown), "{shown}");
-    for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
-        let row = row("lanes", &lane["partition"].to_string());
-        let watermark = lane["watermark"].to_string();
-        assert_eq!(row[1..5], ["live", "0", "0", &watermark], "{lane}");
-    }
-}
-
-/// The page as the browser shows it; it must have nothing to complain of.
-fn rendered(chromium: &str, url: &str) -> String {
-    let profile = tempfile::tempdir().unwrap();
-    let said = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args([
-            "--enable-logging=stderr",
-            "--window-size=390,844",
-            "--virtual-time-budget=4000",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("{url}/"))
-        .output()
-        .unwrap();
-    let log = String::from_utf8_lossy(&said.stderr);
-    let page = String::from_utf8(said.stdout).unwrap();
-    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert_eq!(console, Vec::<&str>::new());
-    page
-}
-
-fn chromium() -> Option<&'static str> {
-    let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-    paths.into_iter().find(|path| std::path::Path::new(path).exists())
 }

@@ -30,4 +30,5 @@ mod demo;
 mod faults;
 mod lifecycle;
 mod orders;
+mod page;
 mod pod;

@@ -1,0 +1,304 @@
+//! The status page in a real browser: what it shows, and whether a phone can show it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::asking::{ADMIN, Admin, ask};
+use crate::client::Record;
+use crate::events::single_sales;
+use crate::invariants;
+use crate::process::wait_for;
+use crate::world::{SOON, Setup, World};
+
+/// CSS pixels of a phone, fewer than a browser's window may have.
+const PHONE: u32 = 390;
+
+fn world(name: &str) -> World {
+    World::new(name, Setup { settings: &ADMIN, ..Setup::default() })
+}
+
+fn chromium() -> Option<&'static str> {
+    let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let found = paths.into_iter().find(|path| std::path::Path::new(path).exists());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "Chromium is missing, and .ci/run installs it");
+        eprintln!(
+            "NOT TESTED: the status page, since Chromium is missing (apt-get install chromium)"
+        );
+    }
+    found
+}
+
+/// The page as the browser shows it; it must have nothing to complain of.
+fn rendered(chromium: &str, url: &str) -> String {
+    let profile = tempfile::tempdir().unwrap();
+    let mut command = Command::new(chromium);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--enable-logging=stderr",
+            "--hide-scrollbars",
+            "--window-size=800,2200",
+            "--virtual-time-budget=4000",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()));
+    if let Some(picture) = std::env::var_os("PICTURE") {
+        let mut argument = std::ffi::OsString::from("--screenshot=");
+        argument.push(picture);
+        command.arg(argument);
+    }
+    let said = command.arg("--dump-dom").arg(url).output().unwrap();
+    let log = String::from_utf8_lossy(&said.stderr);
+    let page = String::from_utf8(said.stdout).unwrap();
+    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert_eq!(console, Vec::<&str>::new());
+    page
+}
+
+/// The texts of the cells of a row.
+fn row(page: &str, table: &str, key: &str) -> Vec<String> {
+    let (_, rest) = page.split_once(&format!("id=\"{table}\"")).unwrap();
+    let (rows, _) = rest.split_once("</table>").unwrap();
+    let (_, rest) = rows
+        .split_once(&format!("data-key=\"{key}\""))
+        .unwrap_or_else(|| panic!("no row {key} in {table}: {rows}"));
+    let (row, _) = rest.split_once("</tr>").unwrap();
+    let cells = row.split("<td").skip(1);
+    cells.map(|cell| cell.split(['>', '<']).nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
+    let Some(chromium) = chromium() else { return };
+    let mut world = world("admin-page");
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let mut sales = single_sales(0..40);
+    // What an order says is text on the page, never markup.
+    let markup = "<img src=x onerror=console.error('injected')>";
+    sales[0]["orderId"] = json!(markup);
+    world.send(&sales);
+    world.wait_for_outcomes(40, SOON);
+    world.wait_until_quiet(SOON);
+    let state = wait_for("a quiet state", SOON, || {
+        let state = admin.state();
+        (state["dispatch"]["report"]["commands"] == 0).then_some(state)
+    });
+    let page = rendered(chromium, &format!("{}/", admin.url()));
+    assert!(
+        page.contains(r#"<span id="verdict" role="status" class="good">ready</span>"#),
+        "{page}"
+    );
+    let counters = &state["counters"];
+    for (key, name) in [
+        ("orders", "order events"),
+        ("commands", "commands"),
+        ("outcomes", "outcomes"),
+        ("submits", "batches sent"),
+        ("polls", "polls"),
+    ] {
+        assert_eq!(row(&page, "moving", name)[1], counters[key].to_string(), "{name}");
+    }
+    assert_eq!(row(&page, "outcomes", "succeeded")[1], "40");
+    let account = row(&page, "accounts", "main");
+    assert_eq!((&*account[1], &*account[3]), ("works", "0"));
+    // Calls flow in while nobody makes any.
+    let left = |state: &Value| {
+        state["dispatch"]["report"]["accounts"][0]["quotaTokens"].as_f64().unwrap().floor()
+    };
+    let shown: f64 = account[2].replace(',', "").parse().unwrap();
+    assert!((left(&state)..=left(&admin.state())).contains(&shown), "{shown}");
+    for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
+        let row = row(&page, "lanes", &lane["partition"].to_string());
+        let watermark = lane["watermark"].to_string();
+        assert_eq!(row[1..5], ["live", "0", "0", &watermark], "{lane}");
+    }
+    assert!(page.contains(r#"<ul id="stuck"><li class="good">nothing</li></ul>"#), "{page}");
+    invariants::hold(&world);
+}
+
+/// Shows the page in a frame as wide as a phone, since no window may be that narrow; and what was
+/// measured there. Everything else is passed on.
+fn phone(admin: &Admin) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/phone", listener.local_addr().unwrap());
+    let admin = admin.local.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let admin = admin.clone();
+            thread::spawn(move || drop(answer(stream.unwrap(), &admin)));
+        }
+    });
+    url
+}
+
+fn answer(mut stream: TcpStream, admin: &str) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let (status, body) = match path {
+        "/phone" => (200, FRAME.replace("WIDTH", &PHONE.to_string())),
+        path => ask(admin, "GET", path, ""),
+    };
+    let kind = if path == "/state" { "application/json" } else { "text/html; charset=utf-8" };
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status} OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+}
+
+const FRAME: &str = r#"<!doctype html>
+<meta charset="utf-8"><link rel="icon" href="data:,">
+<body style="margin: 0">
+<iframe id="phone" src="/" width="WIDTH" height="2200" style="border: 0"></iframe>
+<script type="application/json" id="measured"></script>
+<script>
+setTimeout(() => {
+  const frame = document.getElementById('phone').contentWindow;
+  const page = frame.document;
+  // How many lines of text a cell takes.
+  const lines = (cell) => {
+    const range = page.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((rect) => Math.round(rect.top))).size;
+  };
+  const cells = (id) => [...page.querySelectorAll(`#${id} td`)].map((cell) => ({
+    label: cell.dataset.label, text: cell.textContent, lines: lines(cell),
+    shown: frame.getComputedStyle(cell, '::before').content,
+  }));
+  document.getElementById('measured').textContent = JSON.stringify({
+    width: frame.innerWidth,
+    scrollWidth: page.scrollingElement.scrollWidth,
+    wide: [...page.querySelectorAll('section')].filter((s) => s.scrollWidth > s.clientWidth)
+      .map((s) => s.querySelector('h2').textContent),
+    lanes: cells('lanes'), heads: cells('heads'),
+    stuck: [...page.querySelectorAll('#stuck li')].map((item) => ({
+      key: item.dataset.key || '', text: item.textContent, kind: item.className,
+    })),
+  }).replaceAll('<', '\\u003c');
+}, 2500);
+</script>
+"#;
+
+/// A command that was taken in long ago and is in a batch ever since: its operation never ends.
+fn old_command(received: Timestamp) -> Value {
+    let sample = std::fs::read_to_string("schemas/examples/command.claim.json").unwrap();
+    let mut command: Value = serde_json::from_str(&sample).unwrap();
+    command["receivedAt"] = json!(received.to_string());
+    command
+}
+
+#[test]
+fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
+    let Some(chromium) = chromium() else { return };
+    let mut world = world("admin-phone");
+    world.sandbox.rule(&json!({"method": "claimAsync", "fault": {"kind": "neverDone"}}));
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let received = Timestamp::now() - jiff::SignedDuration::from_mins(47);
+    let old = Record {
+        topic: world.topic("commands"),
+        value: Some(old_command(received).to_string().into_bytes()),
+        ..Record::default()
+    };
+    world.send_records(&[], &[old]);
+    // Others, that are not old yet.
+    world.send(&single_sales(0..8));
+    let state = wait_for("an operation that holds a lane", SOON, || {
+        let state = admin.state();
+        let heads = state["dispatch"]["heads"].as_array()?;
+        let polled = |head: &Value| head["batch"]["phase"] == "polling";
+        let is_old = |head: &Value| head["orderId"] == "SO-104233";
+        let is_whole = state["dispatch"]["report"]["commands"] == 9 && heads.len() > 1;
+        (is_whole && heads.iter().any(is_old) && heads.iter().all(polled)).then_some(state)
+    });
+    let heads = state["dispatch"]["heads"].as_array().unwrap();
+    let is_old = |head: &&Value| head["orderId"] == "SO-104233";
+    let head = heads.iter().find(is_old).unwrap();
+    assert!((47 * 60..52 * 60).contains(&head["heldSeconds"].as_u64().unwrap()), "{head}");
+    assert_eq!(head["device"], "imei:…3809");
+    // What the alert looks at says the same, and grows on after a restart.
+    let series = format!("zerotouch_lane_head_age_seconds{{partition=\"{}\"}}", head["partition"]);
+    let scrape = admin.scrape();
+    let line = scrape.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+    assert!(line.trim().parse::<f64>().unwrap() >= 47.0 * 60.0, "{line}");
+
+    let page = rendered(chromium, &phone(&admin));
+    let (_, rest) = page.split_once(r#"id="measured">"#).unwrap();
+    let (measured, _) = rest.split_once("</script>").unwrap();
+    let seen: Value = serde_json::from_str(measured).unwrap();
+    assert_eq!((&seen["width"], &seen["scrollWidth"]), (&json!(PHONE), &json!(PHONE)));
+    assert_eq!(seen["wide"], json!([]), "sections that have to be scrolled");
+
+    let stuck = seen["stuck"].as_array().unwrap();
+    let [line] = &stuck[..] else { panic!("{stuck:?}") };
+    let since = received.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let (text, lane) = (line["text"].as_str().unwrap(), &head["partition"]);
+    let (batch, operation) = (&head["batch"]["id"], &head["batch"]["operation"]);
+    let (batch, operation) = (batch.as_str().unwrap(), operation.as_str().unwrap());
+    let beginning = format!(
+        "lane {lane}: imei:…3809 (claim, order SO-104233, account main) waits since {since}, for "
+    );
+    assert!(text.starts_with(&beginning), "{text}");
+    assert!(text.ends_with(&format!(": in_batch, batch polling claim {batch}, {operation}")));
+
+    // Every figure of the lanes and of their heads, each on one line but for the long ids.
+    let cells = |table: &str| -> Vec<(String, String)> {
+        let cells = seen[table].as_array().unwrap().iter();
+        cells
+            .map(|cell| {
+                let text = |key: &str| cell[key].as_str().unwrap().to_owned();
+                let is_long = matches!(&*text("label"), "batch" | "operation");
+                assert!(cell["lines"].as_u64().unwrap() <= 1 + u64::from(is_long), "{cell}");
+                assert!(text("shown").contains(&text("label")), "a card has labels: {cell}");
+                (text("label"), text("text"))
+            })
+            .collect()
+    };
+    let expected = |values: &[(&str, &Value)]| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+        values.iter().map(|(label, value)| ((*label).to_owned(), text(value))).collect()
+    };
+    let mut lanes = Vec::new();
+    for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
+        lanes.extend(expected(&[
+            ("lane", &lane["partition"]),
+            ("state", &lane["phase"]),
+            ("devices", &lane["devices"]),
+            ("undecided", &lane["pending"]),
+            ("read position", &lane["watermark"]),
+        ]));
+    }
+    let mut shown = cells("lanes");
+    shown.retain(|(label, _)| label != "lag");
+    assert_eq!(shown, lanes);
+    let mut heads_expected = Vec::new();
+    for head in heads {
+        heads_expected.extend(expected(&[
+            ("lane", &head["partition"]),
+            ("device", &head["device"]),
+            ("action", &head["action"]),
+            ("order", &head["orderId"]),
+            ("account", &head["account"]),
+            ("stage", &head["stage"]),
+            ("sent", &head["attempts"]),
+            ("offset", &head["offset"]),
+            ("operation", &head["batch"]["operation"]),
+        ]));
+    }
+    let mut shown = cells("heads");
+    shown.retain(|(label, _)| !matches!(&**label, "since" | "for" | "batch"));
+    assert_eq!(shown, heads_expected);
+    assert!(!page.contains("490154203237518") && !page.contains("356938035643809"));
+}
