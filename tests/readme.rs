@@ -197,7 +197,7 @@ fn links_within_the_repository_lead_somewhere() {
     let readme = readme();
     let anchors: BTreeSet<String> = readme
         .lines()
-        .filter_map(|line| line.strip_prefix("## "))
+        .filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")))
         .map(|heading| heading.to_lowercase().replace(' ', "-").replace([',', '.', '\''], ""))
         .collect();
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
