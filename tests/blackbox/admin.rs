@@ -224,6 +224,16 @@ fn the_log_level_changes_while_the_worker_runs() {
     let (status, body) = admin.ask("POST", "/log-level", "info,zerotouch_worker=trace");
     assert!(status == 200 && body.contains("zerotouch_worker=trace"), "{body}");
     assert!(admin.state()["logLevel"].as_str().unwrap().contains("zerotouch_worker=trace"));
+    world.send(&single_sales(0..3));
+    world.wait_for_outcomes(3, SOON);
+    let log = worker.stderr();
+    for line in ["a batch begins", "a call goes out", "a call was answered", "an outcome"] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    // Not even then is an id shown whole.
+    for outcome in &world.outcomes {
+        assert!(!log.contains(&outcome.text("/device/imei")[..14]), "{log}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::asking::{ADMIN, Admin, ask};
 use crate::client::Record;
 use crate::events::single_sales;
 use crate::invariants;
-use crate::process::wait_for;
+use crate::process::{Process, wait_for};
 use crate::world::{SOON, Setup, World};
 
 /// CSS pixels of a phone, fewer than a browser's window may have.
@@ -198,37 +198,71 @@ fn old_command(received: Timestamp) -> Value {
     command
 }
 
-#[test]
-fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
-    let Some(chromium) = chromium() else { return };
+/// A worker with a command in each of several lanes whose operation never ends, one of them old.
+/// The state of it, once nothing moves any more.
+fn stuck_world(received: Timestamp) -> (World, Process, Value) {
     let mut world = world("admin-phone");
     world.sandbox.rule(&json!({"method": "claimAsync", "fault": {"kind": "neverDone"}}));
     let worker = world.worker();
     let admin = Admin::of(&worker);
     admin.wait_until_ready();
-    let received = Timestamp::now() - jiff::SignedDuration::from_mins(47);
     let old = Record {
         topic: world.topic("commands"),
         value: Some(old_command(received).to_string().into_bytes()),
         ..Record::default()
     };
     world.send_records(&[], &[old]);
-    // Others, that are not old yet.
     world.send(&single_sales(0..8));
-    let state = wait_for("an operation that holds a lane", SOON, || {
+    let state = wait_for("operations that hold lanes", SOON, || {
         let state = admin.state();
         let heads = state["dispatch"]["heads"].as_array()?;
         let polled = |head: &Value| head["batch"]["phase"] == "polling";
-        let is_old = |head: &Value| head["orderId"] == "SO-104233";
         let is_whole = state["dispatch"]["report"]["commands"] == 9 && heads.len() > 1;
-        (is_whole && heads.iter().any(is_old) && heads.iter().all(polled)).then_some(state)
+        (is_whole && old_head(&state).is_some() && heads.iter().all(polled)).then_some(state)
     });
-    let heads = state["dispatch"]["heads"].as_array().unwrap();
-    let is_old = |head: &&Value| head["orderId"] == "SO-104233";
-    let head = heads.iter().find(is_old).unwrap();
+    (world, worker, state)
+}
+
+fn old_head(state: &Value) -> Option<&Value> {
+    let heads = state["dispatch"]["heads"].as_array()?;
+    heads.iter().find(|head| head["orderId"] == "SO-104233")
+}
+
+/// The cells of a table as a phone shows them, with their labels; each on one line but for long
+/// ids.
+fn cards(seen: &Value, table: &str) -> Vec<(String, String)> {
+    let cells = seen[table].as_array().unwrap().iter();
+    cells
+        .map(|cell| {
+            let text = |key: &str| cell[key].as_str().unwrap().to_owned();
+            let is_long = matches!(&*text("label"), "batch" | "operation");
+            assert!(cell["lines"].as_u64().unwrap() <= 1 + u64::from(is_long), "{cell}");
+            assert!(text("shown").contains(&text("label")), "a card has labels: {cell}");
+            (text("label"), text("text"))
+        })
+        .collect()
+}
+
+/// The same, as the state has them.
+fn figures(rows: &Value, columns: &[(&str, &str)]) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+    let cell = |row: &Value, (label, place): &(&str, &str)| {
+        ((*label).to_owned(), text(row.pointer(place).unwrap()))
+    };
+    let rows = rows.as_array().unwrap().iter();
+    rows.flat_map(|row| columns.iter().map(move |column| cell(row, column))).collect()
+}
+
+#[test]
+fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
+    let Some(chromium) = chromium() else { return };
+    let received = Timestamp::now() - jiff::SignedDuration::from_mins(47);
+    let (mut world, mut worker, state) = stuck_world(received);
+    let admin = Admin::of(&worker);
+    let head = old_head(&state).unwrap();
     assert!((47 * 60..52 * 60).contains(&head["heldSeconds"].as_u64().unwrap()), "{head}");
     assert_eq!(head["device"], "imei:…3809");
-    // What the alert looks at says the same, and grows on after a restart.
+    // What the alert looks at says the same.
     let series = format!("zerotouch_lane_head_age_seconds{{partition=\"{}\"}}", head["partition"]);
     let scrape = admin.scrape();
     let line = scrape.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
@@ -240,65 +274,58 @@ fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
     let seen: Value = serde_json::from_str(measured).unwrap();
     assert_eq!((&seen["width"], &seen["scrollWidth"]), (&json!(PHONE), &json!(PHONE)));
     assert_eq!(seen["wide"], json!([]), "sections that have to be scrolled");
+    let [line] = &seen["stuck"].as_array().unwrap()[..] else { panic!("{seen}") };
+    stuck_line(line["text"].as_str().unwrap(), head, received);
+    let mut lanes = cards(&seen, "lanes");
+    lanes.retain(|(label, _)| label != "lag");
+    assert_eq!(lanes, figures(&state["dispatch"]["report"]["lanes"], &LANES));
+    let mut heads = cards(&seen, "heads");
+    heads.retain(|(label, _)| !matches!(&**label, "since" | "for" | "batch"));
+    assert_eq!(heads, figures(&state["dispatch"]["heads"], &HEADS));
+    assert!(!page.contains("490154203237518") && !page.contains("356938035643809"));
 
-    let stuck = seen["stuck"].as_array().unwrap();
-    let [line] = &stuck[..] else { panic!("{stuck:?}") };
-    let since = received.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    let (text, lane) = (line["text"].as_str().unwrap(), &head["partition"]);
-    let (batch, operation) = (&head["batch"]["id"], &head["batch"]["operation"]);
-    let (batch, operation) = (batch.as_str().unwrap(), operation.as_str().unwrap());
+    // A restart does not make it younger.
+    worker.kill9();
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    let again = wait_for("the head of the lane after a restart", SOON, || {
+        old_head(&admin.state()).cloned()
+    });
+    assert!(again["heldSeconds"].as_u64() >= head["heldSeconds"].as_u64(), "{again}");
+    assert_eq!(again["receivedAt"], head["receivedAt"]);
+    assert_eq!(again["batch"]["id"], head["batch"]["id"]);
+}
+
+const LANES: [(&str, &str); 5] = [
+    ("lane", "/partition"),
+    ("state", "/phase"),
+    ("devices", "/devices"),
+    ("undecided", "/pending"),
+    ("read position", "/watermark"),
+];
+
+const HEADS: [(&str, &str); 9] = [
+    ("lane", "/partition"),
+    ("device", "/device"),
+    ("action", "/action"),
+    ("order", "/orderId"),
+    ("account", "/account"),
+    ("stage", "/stage"),
+    ("sent", "/attempts"),
+    ("offset", "/offset"),
+    ("operation", "/batch/operation"),
+];
+
+/// What is stuck, and since when.
+fn stuck_line(text: &str, head: &Value, received: Timestamp) {
+    let lane = &head["partition"];
+    let since = received.strftime("%Y-%m-%d %H:%M:%S UTC");
     let beginning = format!(
         "lane {lane}: imei:…3809 (claim, order SO-104233, account main) waits since {since}, for "
     );
     assert!(text.starts_with(&beginning), "{text}");
-    assert!(text.ends_with(&format!(": in_batch, batch polling claim {batch}, {operation}")));
-
-    // Every figure of the lanes and of their heads, each on one line but for the long ids.
-    let cells = |table: &str| -> Vec<(String, String)> {
-        let cells = seen[table].as_array().unwrap().iter();
-        cells
-            .map(|cell| {
-                let text = |key: &str| cell[key].as_str().unwrap().to_owned();
-                let is_long = matches!(&*text("label"), "batch" | "operation");
-                assert!(cell["lines"].as_u64().unwrap() <= 1 + u64::from(is_long), "{cell}");
-                assert!(text("shown").contains(&text("label")), "a card has labels: {cell}");
-                (text("label"), text("text"))
-            })
-            .collect()
-    };
-    let expected = |values: &[(&str, &Value)]| -> Vec<(String, String)> {
-        let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
-        values.iter().map(|(label, value)| ((*label).to_owned(), text(value))).collect()
-    };
-    let mut lanes = Vec::new();
-    for lane in state["dispatch"]["report"]["lanes"].as_array().unwrap() {
-        lanes.extend(expected(&[
-            ("lane", &lane["partition"]),
-            ("state", &lane["phase"]),
-            ("devices", &lane["devices"]),
-            ("undecided", &lane["pending"]),
-            ("read position", &lane["watermark"]),
-        ]));
-    }
-    let mut shown = cells("lanes");
-    shown.retain(|(label, _)| label != "lag");
-    assert_eq!(shown, lanes);
-    let mut heads_expected = Vec::new();
-    for head in heads {
-        heads_expected.extend(expected(&[
-            ("lane", &head["partition"]),
-            ("device", &head["device"]),
-            ("action", &head["action"]),
-            ("order", &head["orderId"]),
-            ("account", &head["account"]),
-            ("stage", &head["stage"]),
-            ("sent", &head["attempts"]),
-            ("offset", &head["offset"]),
-            ("operation", &head["batch"]["operation"]),
-        ]));
-    }
-    let mut shown = cells("heads");
-    shown.retain(|(label, _)| !matches!(&**label, "since" | "for" | "batch"));
-    assert_eq!(shown, heads_expected);
-    assert!(!page.contains("490154203237518") && !page.contains("356938035643809"));
+    let batch = head["batch"]["id"].as_str().unwrap();
+    let operation = head["batch"]["operation"].as_str().unwrap();
+    let end = format!(": in_batch, batch polling claim {batch}, {operation}");
+    assert!(text.ends_with(&end), "{text}");
 }

@@ -166,14 +166,17 @@ pub(super) const fn found(reply: &OperationReply) -> &'static str {
 
 /// A command is decided.
 pub(super) fn tell_outcome(packed: &PackedCommand, verdict: &Verdict) {
-    tracing::trace!(
-        device = device(packed),
-        order_id = packed.unpack().order_id,
-        status = verdict.status.as_str(),
-        code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
-        operation = verdict.operation.as_deref(),
-        "an outcome"
-    );
+    if tracing::enabled!(tracing::Level::TRACE) {
+        let command = packed.unpack();
+        tracing::trace!(
+            device = command.device_key().map(|key| key.to_string()),
+            order_id = command.order_id,
+            status = verdict.status.as_str(),
+            code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
+            operation = verdict.operation.as_deref(),
+            "an outcome"
+        );
+    }
     if verdict.status == Status::Unresolved {
         tell_unresolved(packed, verdict);
     }
