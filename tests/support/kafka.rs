@@ -18,9 +18,9 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// What the tests run on; `KAFKA_VERSION` names another one.
 const VERSION: &str = "4.4.0";
-/// What a broker of its own is that is hung, stopped or killed: alone, a later one can lose the end
-/// of a committed transaction by that (KAFKA-20734), and nothing holds on a Kafka that loses what it
-/// has acknowledged.
+/// What a broker of its own is that is hung, stopped or killed: by that, a later one without
+/// replicas can lose the end of a committed transaction (KAFKA-20734), and nothing holds on a Kafka
+/// that loses what it has acknowledged.
 const SOUND_VERSION: &str = "4.2.2";
 
 /// A running broker, with a data directory of its own.
