@@ -81,7 +81,7 @@ fn main() {
     }
     shared.ended.store(true, Ordering::SeqCst);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let left_out = broker.log_text().matches("likely deleted already").count();
+    let left_out = broker.ends_left_out();
     println!(
         "{rounds} rounds of {mode}, {producers} producers: {slow} in which a producer did not go \
          on, {open} that left a partition open, {wrong} transactions not as reported; the broker \

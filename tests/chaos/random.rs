@@ -79,7 +79,7 @@ const SANDBOX: [&str; 24] = [
     "0.1",
 ];
 
-fn of_environment<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+pub(crate) fn of_environment<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     let Ok(text) = std::env::var(name) else { return otherwise };
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
 }

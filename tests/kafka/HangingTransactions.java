@@ -1,6 +1,6 @@
-// Finds transactions that a partition holds open although nobody can end them any more, tells what
-// the coordinator knows of each, and aborts them: what `kafka-transactions.sh find-hanging` and
-// `abort` do, whose jar the tests do not fetch. One line for each transaction that was aborted.
+// Finds transactions that a partition holds open although nobody can end them any more, and tells
+// what the coordinator knows of each: like `kafka-transactions.sh find-hanging`, whose jar the tests
+// do not fetch. One line for each.
 //   java -cp JARS HangingTransactions.java BOOTSTRAP_SERVERS SECONDS
 // A transaction hangs if nothing was written in it for SECONDS: longer than any may be open.
 
@@ -27,9 +27,6 @@ public class HangingTransactions {
                     }
                     System.out.printf("%s open at %d: %s, %s%n",
                         partition, start.getAsLong(), producer, known(admin, producer.producerId()));
-                    admin.abortTransaction(new AbortTransactionSpec(
-                        partition, producer.producerId(), (short) producer.producerEpoch(),
-                        producer.coordinatorEpoch().orElse(0))).all().get();
                 }
             }
         }

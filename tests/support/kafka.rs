@@ -16,8 +16,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 /// The broker answers within this time, or the test fails. The first run of all fetches the jars.
 const START_LIMIT: Duration = Duration::from_secs(180);
 
+/// What the tests run on; `KAFKA_VERSION` names another one.
+const VERSION: &str = "4.4.0";
+/// What a broker of its own is that is hung, stopped or killed: by that, a later one without
+/// replicas can lose the end of a committed transaction (KAFKA-20734), and nothing holds on a Kafka
+/// that loses what it has acknowledged.
+const SOUND_VERSION: &str = "4.2.2";
+
 /// A running broker, with a data directory of its own.
 pub(crate) struct Kafka {
+    version: String,
     dir: PathBuf,
     port: u16,
     controller_port: u16,
@@ -31,17 +39,23 @@ impl Kafka {
     /// The broker that all tests of this binary share: starting one takes about three seconds.
     pub(crate) fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(Kafka::start)
+        SHARED.get_or_init(|| Kafka::of_version(VERSION))
     }
 
     /// A broker that this test alone may stop, kill and restart.
     pub(crate) fn start() -> Kafka {
+        Kafka::of_version(SOUND_VERSION)
+    }
+
+    fn of_version(version: &str) -> Kafka {
+        let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| version.to_owned());
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::Builder::new().prefix("kafka-").tempdir_in(root).unwrap().keep();
         fs::write(dir.join(".temporary"), "").unwrap();
         let [port, controller_port, proxied_port] = free_ports();
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut kafka = Kafka { dir, port, controller_port, proxied_port, proxy, script: None };
+        let script = None;
+        let mut kafka = Kafka { version, dir, port, controller_port, proxied_port, proxy, script };
         kafka.launch();
         kafka
     }
@@ -57,16 +71,14 @@ impl Kafka {
         (self.proxy.try_clone().unwrap(), format!("127.0.0.1:{}", self.proxied_port))
     }
 
-    /// Ends the transactions that hang: in which nothing was written for this long. Gives a line
-    /// for each.
-    pub(crate) fn abort_hanging(&self, silent: Duration) -> Vec<String> {
+    /// Transactions that hang: in which nothing was written for this long. A line for each.
+    pub(crate) fn hanging(&self, silent: Duration) -> Vec<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| "4.4.0".to_owned());
         let cache = std::env::var_os("ZEROTOUCH_TEST_CACHE")
             .map_or_else(|| root.join(".cache"), PathBuf::from);
         let output = Command::new("java")
             .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(cache.join("kafka").join(version).join("*"))
+            .arg(cache.join("kafka").join(&self.version).join("*"))
             .arg(root.join("tests/kafka/HangingTransactions.java"))
             .args([self.bootstrap_servers(), silent.as_secs().to_string()])
             .output()
@@ -105,6 +117,7 @@ impl Kafka {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/kafka.sh");
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let child = Command::new(script)
+            .env("KAFKA_VERSION", &self.version)
             .arg("run")
             .arg(&self.dir)
             .arg(self.port.to_string())
@@ -160,8 +173,14 @@ impl Kafka {
         self.dir.join("broker.log")
     }
 
+    /// How often the broker says that it left the end of a transaction out of a partition
+    /// (KAFKA-20734).
+    pub(crate) fn ends_left_out(&self) -> usize {
+        self.log_text().matches("likely deleted already").count()
+    }
+
     /// What the broker has logged so far.
-    pub(crate) fn log_text(&self) -> String {
+    fn log_text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 }

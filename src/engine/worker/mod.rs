@@ -13,6 +13,7 @@ mod commits;
 mod heads;
 mod lanes;
 mod lookups;
+mod refusals;
 mod retries;
 mod trail;
 mod verdicts;
