@@ -13,6 +13,7 @@ use crate::model::{
 
 use super::answers::failure;
 use super::calls::Call;
+use super::trail::known;
 use super::{Timer, Worker};
 
 /// Why a device is looked up.
@@ -103,14 +104,7 @@ impl Worker {
         result: Result<Option<DeviceState>, CallFailure>,
     ) {
         let Some(asked @ Call::Lookup(account, name)) = self.calls.remove(&call) else { return };
-        self.tell_answer(
-            call.0,
-            asked,
-            &result,
-            |state| {
-                if state.is_some() { "known" } else { "unknown" }
-            },
-        );
+        self.tell_answer(call.0, asked, &result, known);
         self.account(account).lookups_running -= 1;
         let Some(ix) = self.slots.get(name) else { return };
         let Some(question) = self.questions.remove(&name) else { return };

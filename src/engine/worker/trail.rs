@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::engine::batch::{Batch, BatchIx};
-use crate::model::{CallFailure, OperationReply, PackedCommand, Status, Verdict};
+use crate::model::{CallFailure, DeviceState, OperationReply, PackedCommand, Status, Verdict};
 
 use super::Worker;
 use super::calls::Call;
@@ -162,6 +162,11 @@ pub(super) const fn found(reply: &OperationReply) -> &'static str {
         OperationReply::Done { .. } => "done",
         OperationReply::Failed { .. } => "failed",
     }
+}
+
+/// What a lookup found.
+pub(super) const fn known(state: &Option<DeviceState>) -> &'static str {
+    if state.is_some() { "known" } else { "unknown" }
 }
 
 /// A command is decided.
