@@ -136,8 +136,13 @@ fn after_a_demo_every_metric_of_alerts_and_dashboard_is_scraped() {
     let said = demo.stderr();
     let (_, page) = said.split_once("page=\"http://").unwrap_or_else(|| panic!("{said}"));
     let address = page.split('/').next().unwrap();
-    let (status, scrape) = ask(address, "GET", "/metrics", "");
-    assert_eq!(status, 200, "{scrape}");
+    // What is scraped is a second old, and may still show the last commands.
+    let scrape = wait_for("a scrape at rest", SOON, || {
+        let (status, scrape) = ask(address, "GET", "/metrics", "");
+        assert_eq!(status, 200, "{scrape}");
+        let is_at_rest = !scrape.lines().any(|line| line.starts_with(ABSENT_AT_REST[0]));
+        is_at_rest.then_some(scrape)
+    });
     promtool(&scrape);
 
     let samples = scrape.lines().filter(|line| !line.starts_with('#'));
