@@ -8,10 +8,15 @@ use super::convert::config;
 use super::decode::{Decoded, missing};
 use super::mistakes::{Mistake, Mistakes, Origin};
 use super::owned_properties::owner;
+use super::security::{self, Problem};
 use super::settings::{AccountSettings, AuthKind, Settings};
 use super::telemetry;
 use super::validated::{AdminConfig, Config};
-use super::values::Span;
+use super::values::{ByteSize, Span};
+
+/// Room for a device in the result of an operation. Google's JSON is indented: one with both IMEIs,
+/// an order number and an error takes about 700 bytes; long metadata comes on top.
+const REPLY_BYTES_A_DEVICE: u64 = 1_000;
 
 /// Checks what holds between keys. `whole` is false if the file could not be read in full: then
 /// nothing is called missing.
@@ -150,6 +155,13 @@ impl Checker<'_> {
             if let Some(instead) = owner(name) {
                 let key = format!("kafka.properties.{name}");
                 self.note(&key, &[], &"", instead.to_owned());
+            }
+        }
+        for (name, problem) in security::problems(&self.settings.kafka.properties) {
+            let key = format!("kafka.properties.{name}");
+            match problem {
+                Problem::Wrong(problem) => self.note(&key, &[], &"", problem),
+                Problem::Missing(expected) => self.note_missing(&key, &expected),
             }
         }
     }
@@ -294,6 +306,16 @@ impl Checker<'_> {
             );
             let others = ["limits.order_bytes_max"];
             self.note("limits.command_memory", &others, &limits.command_memory, problem);
+        }
+        let least = ByteSize(u64::from(batch.items_max) * REPLY_BYTES_A_DEVICE);
+        let memory = self.settings.api.response_memory;
+        if memory < least {
+            let problem = format!(
+                "expected at least {least}, {REPLY_BYTES_A_DEVICE} bytes for each device of \
+                 `batch.items_max`: a larger reply counts as broken, and each of its devices would \
+                 be looked up"
+            );
+            self.note("api.response_memory", &["batch.items_max"], &memory, problem);
         }
     }
 

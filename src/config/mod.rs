@@ -13,6 +13,7 @@ mod load;
 mod mistakes;
 mod owned_properties;
 mod reference;
+mod security;
 pub mod settings;
 mod source;
 mod telemetry;
