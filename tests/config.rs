@@ -629,8 +629,8 @@ fn the_reply_about_the_largest_batch_has_to_fit_into_the_memory_for_it() {
     let item = serde_json::json!({
         "claim": {
             "deviceIdentifier": {
-                "imei": "490154203237518", "imei2": "356938035643809", "serialNumber": "R58N12ABCDE",
-                "manufacturer": "Samsung", "model": "SM-G991B",
+                "imei": "490154203237518", "imei2": "356938035643809",
+                "serialNumber": "R58N12ABCDE", "manufacturer": "Samsung", "model": "SM-G991B",
             },
             "sectionType": "SECTION_TYPE_ZERO_TOUCH",
             "customerId": "1234567890",

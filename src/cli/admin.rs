@@ -133,9 +133,10 @@ pub(super) fn hold(args: &HoldArgs, paused: bool) -> ExitCode {
     }
 }
 
-const WHERE_TO_ASK: &str = "is the worker running, and is this its `admin.listen`? It can be asked from its own machine or \
-     pod alone: `kubectl exec POD -c zerotouch-worker -- /usr/local/bin/zerotouch-worker …`, or \
-     `kubectl port-forward POD 9700`; name another port by `--admin http://127.0.0.1:PORT`";
+const WHERE_TO_ASK: &str = "is the worker running, and is this its `admin.listen`? It can be asked \
+     from its own machine or pod alone: `kubectl exec POD -c zerotouch-worker -- \
+     /usr/local/bin/zerotouch-worker …`, or `kubectl port-forward POD 9700`; name another port by \
+     `--admin http://127.0.0.1:PORT`";
 
 /// What the worker says against it.
 fn refusal(reply: &Reply) -> String {

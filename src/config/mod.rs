@@ -8,6 +8,7 @@
 mod check;
 mod convert;
 mod decode;
+mod endpoint;
 mod expected;
 mod load;
 mod mistakes;
