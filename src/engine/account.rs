@@ -16,6 +16,39 @@ use super::{AccountOptions, Mono};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AccountIx(pub(crate) u16);
 
+/// The kinds of calls. The API may refuse one of them and answer the others: a key that may read
+/// and not write, a partner that may no longer claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Submit,
+    Poll,
+    Lookup,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Submit, Self::Poll, Self::Lookup];
+
+    /// As messages say it.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Submit => "submits",
+            Self::Poll => "polls",
+            Self::Lookup => "lookups",
+        }
+    }
+}
+
+/// How the API has refused (401, 403) one kind of calls lately.
+#[derive(Debug, Default)]
+struct Refusal {
+    /// No such call before this time.
+    until: Mono,
+    /// In a row.
+    times: u32,
+    /// What the last one said; none while such calls are answered.
+    because: Option<String>,
+}
+
 /// What an account is waiting to do.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -36,12 +69,8 @@ pub(crate) struct Account {
     /// Submits in a row that got no usable answer, and when the next new batch may begin.
     pub(crate) failures: u32,
     pub(crate) batches_after: Mono,
-    /// Refused by the API (401, 403): no call before this time.
-    pub(crate) blocked_until: Mono,
-    /// Refusals in a row.
-    pub(crate) refusals: u32,
-    /// What the last refusal said; none while the account works.
-    pub(crate) refused_because: Option<String>,
+    /// One for each kind of call, in the order of [`Kind::ALL`].
+    refusals: [Refusal; 3],
     /// Held back by a person: no new submits.
     pub(crate) paused: bool,
     /// Since when something has been waiting for nothing but the quota, and for how long before.
@@ -65,9 +94,7 @@ impl Account {
             batches: 0,
             failures: 0,
             batches_after: Mono::default(),
-            blocked_until: Mono::default(),
-            refusals: 0,
-            refused_because: None,
+            refusals: Default::default(),
             paused: false,
             starved: None,
             starved_before: Duration::ZERO,
@@ -84,9 +111,14 @@ impl Account {
         }
     }
 
-    /// Takes a token for one call, if the account may call at all.
-    pub(crate) fn grant(&mut self, now: Mono) -> bool {
-        now >= self.blocked_until && self.quota.grant(now)
+    /// Takes a token for one call, if such a call may be made at all.
+    pub(crate) fn grant(&mut self, now: Mono, kind: Kind) -> bool {
+        self.may_call(now, kind) && self.quota.grant(now)
+    }
+
+    /// Whether nothing but the quota holds back such a call.
+    pub(crate) fn may_call(&self, now: Mono, kind: Kind) -> bool {
+        now >= self.refusals[kind as usize].until
     }
 
     /// Notes whether a call is due and waits for the quota alone.
@@ -94,25 +126,49 @@ impl Account {
         if let Some(since) = self.starved {
             self.starved_before += now.since(since);
         }
-        self.starved = (is_waiting && now >= self.blocked_until).then_some(now);
+        self.starved = is_waiting.then_some(now);
     }
 
-    /// When the next call can be made.
-    pub(crate) fn next_grant(&mut self, now: Mono) -> Mono {
-        self.quota.next_grant(now).max(self.blocked_until)
+    /// When the next such call can be made.
+    pub(crate) fn next_grant(&mut self, now: Mono, kind: Kind) -> Mono {
+        self.quota.next_grant(now).max(self.refusals[kind as usize].until)
     }
 
-    /// The API refused the account.
-    pub(crate) fn refuse(&mut self, until: Mono, reason: String) {
-        self.refusals = self.refusals.saturating_add(1);
-        self.blocked_until = self.blocked_until.max(until);
-        self.refused_because = Some(reason);
+    /// The API refused such a call; `wait` tells how long to leave it alone, from how many refusals
+    /// there were in a row. Calls that were under way together count as one.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Mono,
+        kind: Kind,
+        reason: &str,
+        wait: impl FnOnce(u32) -> Duration,
+    ) -> Duration {
+        let refusal = &mut self.refusals[kind as usize];
+        refusal.because = Some(reason.to_owned());
+        if now >= refusal.until {
+            refusal.times = refusal.times.saturating_add(1);
+            refusal.until = now + wait(refusal.times);
+        }
+        refusal.until.since(now)
     }
 
-    /// A call got through.
-    pub(crate) fn answer(&mut self) {
-        self.refusals = 0;
-        self.refused_because = None;
+    /// Such a call was answered.
+    pub(crate) fn answer(&mut self, kind: Kind) {
+        self.refusals[kind as usize] = Refusal::default();
+    }
+
+    /// Whether the API refuses such calls.
+    pub(crate) fn is_refused(&self, kind: Kind) -> bool {
+        self.refusals[kind as usize].because.is_some()
+    }
+
+    /// Which calls the API refuses, and what it said; none while the account works.
+    pub(crate) fn refused_because(&self) -> Option<String> {
+        let (kind, because) = Kind::ALL
+            .iter()
+            .zip(&self.refusals)
+            .find_map(|(kind, refusal)| refusal.because.as_ref().map(|because| (kind, because)))?;
+        Some(format!("{}: {because}", kind.noun()))
     }
 
     /// The shortest useful time between two polls of one operation, so that all of them together

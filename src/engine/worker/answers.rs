@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::account::AccountIx;
+use crate::engine::account::{AccountIx, Kind};
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{Batch, BatchIx, Phase};
+use crate::engine::batcher::Batcher;
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::settlement::settle;
 use crate::engine::slots::{SlotIx, SlotRef};
@@ -62,8 +63,8 @@ impl Worker {
                 self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 let first = self.options.poll_delay_min;
                 self.timers.insert((now.mono + first, Timer::Poll(ix)));
+                self.note_answer(account, Kind::Submit);
                 let state = self.account(account);
-                state.answer();
                 (state.failures, state.batches_after) = (0, Mono::default());
                 if mutant::is(Mutant::TwoOperations) {
                     self.move_up_all(ix);
@@ -96,14 +97,15 @@ impl Worker {
                 self.resend_after(now, ix, wait);
             }
             Err(CallFailure::Unauthorised { reason }) => {
-                let wait = self.refuse_account_until(now, account, reason);
+                let wait = self.refuse(now, account, Kind::Submit, &reason);
                 self.resend_after(now, ix, wait);
             }
             Err(CallFailure::Rejected { status, identifier, message }) => {
-                self.account(account).answer();
+                self.note_answer(account, Kind::Submit);
                 self.on_rejected(now, ix, rejection(status, identifier, message));
             }
             Err(CallFailure::NotFound) => {
+                self.note_answer(account, Kind::Submit);
                 let fault = rejection("NOT_FOUND".into(), None, "the method answered 404".into());
                 self.on_rejected(now, ix, fault);
             }
@@ -173,13 +175,14 @@ impl Worker {
         }
         let account = batch.account;
         batch.is_polled = true;
-        if matches!(result, Ok(_) | Err(CallFailure::NotFound)) {
-            batch.failures = 0;
-            self.accounts[usize::from(account.0)].answer();
-        }
         if result.is_ok() {
             batch.vanished = None;
         }
+        if matches!(result, Ok(_) | Err(CallFailure::NotFound)) {
+            batch.failures = 0;
+            self.note_answer(account, Kind::Poll);
+        }
+        let Some(batch) = self.batches.get(&ix) else { return };
         match result {
             Ok(OperationReply::Running { progress }) => {
                 let delay = poll_delay(now, batch, progress, &self.options);
@@ -211,7 +214,7 @@ impl Worker {
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
             Err(CallFailure::Unauthorised { reason }) => {
-                let wait = self.refuse_account_until(now, account, reason);
+                let wait = self.refuse(now, account, Kind::Poll, &reason);
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
         }
@@ -345,23 +348,56 @@ impl Worker {
         backoff(failures, self.options.backoff_min, self.options.backoff_max, &mut self.rng)
     }
 
-    /// The account may not call: nothing of it is failed or lost, it waits.
-    pub(super) fn refuse_account_until(
+    /// The account may not make such calls: nothing of it is failed or lost, it waits.
+    pub(super) fn refuse(
         &mut self,
         now: Now,
         account: AccountIx,
-        reason: String,
+        kind: Kind,
+        reason: &str,
     ) -> Duration {
         let (min, max) = (self.options.backoff_min, self.options.backoff_max);
-        let refusals = self.account(account).refusals.saturating_add(1);
-        let wait = backoff(refusals, min, max, &mut self.rng);
-        tracing::error!(
-            account = %self.account(account).name, ?wait, reason,
-            "the API refuses this account; its commands wait, nothing is failed or lost. Check its \
-             credentials and its access in the zero-touch portal"
-        );
-        self.account(account).refuse(now.mono + wait, reason);
+        let (state, rng) = (&mut self.accounts[usize::from(account.0)], &mut self.rng);
+        let is_news = state.may_call(now.mono, kind);
+        let wait = |times| backoff(times, min, max, rng);
+        let wait = state.refuse(now.mono, kind, reason, wait);
+        if is_news {
+            tracing::error!(
+                account = %state.name, calls = kind.noun(), ?wait, reason,
+                "the API refuses this account; what waits for such calls waits on, nothing is \
+                 failed or lost. Check its credentials and its access in the zero-touch portal"
+            );
+        }
         wait
+    }
+
+    /// The API answered such a call: it does not refuse them (any more). What it has refused of
+    /// another kind stays refused until that kind is answered, but for what nobody waits for now.
+    pub(super) fn note_answer(&mut self, account: AccountIx, kind: Kind) {
+        self.account(account).answer(kind);
+        for other in Kind::ALL {
+            if self.account(account).is_refused(other) && !self.wants(account, other) {
+                self.account(account).answer(other);
+            }
+        }
+    }
+
+    /// Whether anything of the account is waiting for such a call, or will be. Looks at all there
+    /// is: for the rare case of a refusal.
+    fn wants(&self, account: AccountIx, kind: Kind) -> bool {
+        let mut batches = self.batches.values().filter(|batch| batch.account == account);
+        match kind {
+            Kind::Submit => {
+                let is_filling = |batcher: &Batcher| batcher.len() > 0;
+                let unsent = [Phase::Intending, Phase::Submitting, Phase::Waiting];
+                self.accounts[usize::from(account.0)].batchers.iter().any(is_filling)
+                    || batches.any(|batch| unsent.contains(&batch.phase))
+            }
+            Kind::Poll => batches.any(|batch| batch.phase == Phase::Polling),
+            Kind::Lookup => self.questions.keys().any(|name| {
+                self.slots.get(*name).is_some_and(|ix| self.slots[ix].account == account)
+            }),
+        }
     }
 }
 

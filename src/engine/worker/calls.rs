@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use uuid::{Builder, Uuid};
 
-use crate::engine::account::AccountIx;
+use crate::engine::account::{AccountIx, Kind};
 use crate::engine::batch::{Batch, BatchIx, Phase, RECORD_OFFSETS_MAX};
 use crate::engine::batcher::{Batcher, Take};
 use crate::engine::mutant::{self, Mutant};
@@ -32,12 +32,13 @@ impl Worker {
             let batch = self.due_batcher(now.mono, account);
             let lookup = self.has_lookup(account);
             let state = self.account(account);
+            let batch = batch.filter(|_| state.may_call(now.mono, Kind::Submit));
+            let lookup = lookup && state.may_call(now.mono, Kind::Lookup);
             let lookup_first = lookup && (batch.is_none() || state.lookup_turn);
+            let kind = if lookup_first { Kind::Lookup } else { Kind::Submit };
             let is_waiting = batch.is_some() || lookup;
-            if !is_waiting || !state.grant(now.mono) {
-                let is_starved = is_waiting || !state.polls.is_empty();
-                let is_starved = is_starved || self.may_resend(account);
-                self.account(account).note_starved(now.mono, is_starved);
+            if !is_waiting || !state.grant(now.mono, kind) {
+                self.note_starved(now.mono, account, is_waiting);
                 return;
             }
             state.lookup_turn = !lookup_first;
@@ -48,6 +49,16 @@ impl Worker {
         }
     }
 
+    /// Whether the quota, and nothing else, holds back a call: one of those at hand, a poll, or
+    /// a batch to be repeated.
+    fn note_starved(&mut self, now: Mono, account: AccountIx, is_waiting: bool) {
+        let resend = self.may_resend(account);
+        let state = self.account(account);
+        let poll = !state.polls.is_empty() && state.may_call(now, Kind::Poll);
+        let resend = resend && state.may_call(now, Kind::Submit);
+        state.note_starved(now, is_waiting || poll || resend);
+    }
+
     /// When an account's next call could go out.
     pub(super) fn next_call(&mut self, now: Now) -> Option<Mono> {
         (0..self.accounts.len())
@@ -56,18 +67,22 @@ impl Worker {
     }
 
     fn next_call_of(&mut self, now: Now, account: AccountIx) -> Option<Mono> {
-        let waits = self.has_lookup(account) || self.may_resend(account);
+        let lookup = self.has_lookup(account).then_some(now.mono);
+        let resend = self.may_resend(account).then_some(now.mono);
         let more_to_come = self.more_to_come(account);
         let options = &self.options;
         let state = &mut self.accounts[usize::from(account.0)];
-        let waits = waits || !state.polls.is_empty();
+        let poll = (!state.polls.is_empty()).then_some(now.mono);
         let has_room = state.batches < options.operations_max && !state.paused;
         let scarcity = state.quota.scarcity(now.mono);
         let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
         let dues = state.batchers.iter().filter_map(due);
-        let due = dues.min().filter(|_| has_room).map(|due| due.max(state.batches_after));
-        let due = if waits { Some(now.mono) } else { due };
-        due.map(|due| due.max(state.next_grant(now.mono)))
+        let batch = dues.min().filter(|_| has_room).map(|due| due.max(state.batches_after));
+        let submit = resend.or(batch);
+        [(Kind::Submit, submit), (Kind::Poll, poll), (Kind::Lookup, lookup)]
+            .into_iter()
+            .filter_map(|(kind, due)| Some(due?.max(state.next_grant(now.mono, kind))))
+            .min()
     }
 
     fn make_polls(&mut self, now: Now, account: AccountIx) {
@@ -77,7 +92,7 @@ impl Worker {
                 .get(&ix)
                 .filter(|batch| batch.phase == Phase::Polling)
                 .and_then(|batch| batch.operation.clone());
-            if operation.is_some() && !self.account(account).grant(now.mono) {
+            if operation.is_some() && !self.account(account).grant(now.mono, Kind::Poll) {
                 return;
             }
             self.account(account).polls.pop_front();
@@ -89,7 +104,7 @@ impl Worker {
     }
 
     fn make_resends(&mut self, now: Now, account: AccountIx) {
-        while self.may_resend(account) && self.account(account).grant(now.mono) {
+        while self.may_resend(account) && self.account(account).grant(now.mono, Kind::Submit) {
             if let Some(ix) = self.account(account).resends.pop_front() {
                 self.intend(now, ix);
             }

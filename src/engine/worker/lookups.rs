@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::account::AccountIx;
+use crate::engine::account::{AccountIx, Kind};
 use crate::engine::backoff::backoff;
 use crate::engine::guard::{Holder, stale};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
@@ -106,9 +106,11 @@ impl Worker {
         self.account(account).lookups_running -= 1;
         let Some(ix) = self.slots.get(name) else { return };
         let Some(question) = self.questions.remove(&name) else { return };
+        if matches!(result, Ok(_) | Err(CallFailure::NotFound | CallFailure::Rejected { .. })) {
+            self.note_answer(account, Kind::Lookup);
+        }
         let wait = match result {
             Ok(state) => {
-                self.account(account).answer();
                 return self.on_state(now, ix, question, state.as_ref());
             }
             Err(CallFailure::NotFound) => return self.on_state(now, ix, question, None),
@@ -128,7 +130,7 @@ impl Worker {
                 wait
             }
             Err(CallFailure::Unauthorised { reason }) => {
-                self.refuse_account_until(now, account, reason)
+                self.refuse(now, account, Kind::Lookup, &reason)
             }
             Err(CallFailure::NotSent { .. } | CallFailure::Ambiguous { .. }) => {
                 let failures = match &question {

@@ -285,6 +285,6 @@ fn account_report(account: &Account) -> AccountReport {
         quota_tokens: account.quota.tokens(),
         quota_wait_seconds: account.starved_before.as_secs_f64(),
         paused: account.paused,
-        refused_because: account.refused_because.clone(),
+        refused_because: account.refused_because(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod bare;
 mod random;
+mod refusals;
 mod replay;
 mod restarts;
 mod rules;

@@ -10,14 +10,14 @@ use crate::model::{
     PackedCommand, Partition,
 };
 
-fn world(options: Options) -> World {
+pub(super) fn world(options: Options) -> World {
     let mut world = World::new(options, 1);
     world.assign(0);
     world.run();
     world
 }
 
-fn sale(device: u64, customer: &str, order: &str) -> Command {
+pub(super) fn sale(device: u64, customer: &str, order: &str) -> Command {
     command(Cause::Sale, device, Some(customer), order)
 }
 
@@ -518,15 +518,9 @@ fn an_outage_longer_than_the_deadline_fails_nothing() {
     }
     world.read_all();
     world.is_down = true;
-    let run_for = |world: &mut World, seconds| {
-        let end = world.now + Duration::from_secs(seconds);
-        while world.now < end {
-            assert!(world.step());
-        }
-    };
-    run_for(&mut world, 30);
+    world.run_for(Duration::from_secs(30));
     assert!(world.worker.report().accounts[0].batches < 8, "an outage is not met by more calls");
-    run_for(&mut world, 3 * 3_600);
+    world.run_for(Duration::from_hours(3));
     world.is_down = false;
     world.run();
     assert_eq!(world.statuses(0), vec!["succeeded"; 100]);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::engine::account::Kind;
 use crate::engine::{
     AccountOptions, CommandContent, CommandRead, Effect, Input, Mono, Now, Options, OutcomeWrite,
     Submit, Transaction, Worker,
@@ -57,6 +58,12 @@ pub(super) struct World {
     is_fast: bool,
     /// The API answers every submit with 503 and does nothing.
     pub(super) is_down: bool,
+    /// Calls that the API answers with 403.
+    pub(super) refused: Vec<Kind>,
+    /// When calls were made.
+    pub(super) calls: Vec<(Mono, Kind)>,
+    /// Until then operations run.
+    pub(super) done_at: Mono,
 }
 
 pub(super) fn options() -> Options {
@@ -139,6 +146,9 @@ impl World {
             released: BTreeSet::new(),
             is_fast: false,
             is_down: false,
+            refused: Vec::new(),
+            calls: Vec::new(),
+            done_at: Mono::default(),
         }
     }
 
@@ -219,6 +229,14 @@ impl World {
         true
     }
 
+    /// Steps until so much time has passed.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            assert!(self.step(), "the engine waits for nothing");
+        }
+    }
+
     /// Steps until so many batches have been sent.
     pub(super) fn run_until_sent(&mut self, batches: usize) {
         while self.submits.len() < batches {
@@ -260,6 +278,13 @@ impl World {
         panic!("the engine does not come to rest: {:?}", self.worker.report());
     }
 
+    /// Notes a call; an answer if the API refuses such calls.
+    fn refuse(&mut self, kind: Kind) -> Option<CallFailure> {
+        self.calls.push((self.now, kind));
+        let reason = || format!("403: no {}", kind.noun());
+        self.refused.contains(&kind).then(|| CallFailure::Unauthorised { reason: reason() })
+    }
+
     fn chance(&mut self, percent: u32) -> bool {
         self.rng.random_range(0..100) < percent
     }
@@ -280,8 +305,12 @@ impl World {
             Effect::Commit(transaction) => self.commit(&transaction),
             Effect::Submit(submit) => self.submit(&submit),
             Effect::Poll { call, operation, .. } => {
-                let result = if self.chance(self.faults.not_sent) {
+                let result = if let Some(refusal) = self.refuse(Kind::Poll) {
+                    Err(refusal)
+                } else if self.chance(self.faults.not_sent) {
                     Err(CallFailure::NotSent { reason: "no connection".into() })
+                } else if self.now < self.done_at {
+                    Ok(OperationReply::Running { progress: None })
                 } else {
                     Ok(OperationReply::Done { results: self.operations[&*operation].clone() })
                 };
@@ -289,6 +318,10 @@ impl World {
             }
             Effect::Lookup { call, command, .. } => {
                 self.lookups += 1;
+                if let Some(refusal) = self.refuse(Kind::Lookup) {
+                    let refusal = Input::LookedUp { call, result: Err(refusal) };
+                    return self.inputs.push_back(refusal);
+                }
                 let key = command.unpack().device_key().unwrap().as_str().to_owned();
                 let state = self.api.get(&key).map(|device| DeviceState {
                     device_id: Some("1".into()),
@@ -336,7 +369,9 @@ impl World {
         let intended: usize = commands.iter().filter(|c| self.is_intended(c)).count();
         assert_eq!(intended, commands.len(), "I5: a call without committed intent");
         let fault = |reason: &str| reason.to_owned();
-        let result = if self.is_down {
+        let result = if let Some(refusal) = self.refuse(Kind::Submit) {
+            Err(refusal)
+        } else if self.is_down {
             Err(CallFailure::Ambiguous { reason: fault("503") })
         } else if self.chance(self.faults.not_sent) {
             Err(CallFailure::NotSent { reason: fault("no connection") })
