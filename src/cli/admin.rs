@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{EXIT_CUT_SHORT, failed};
 use crate::config::values::Span;
@@ -107,7 +108,7 @@ pub(super) fn probe(args: &ProbeArgs) -> ExitCode {
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn hold(args: &HoldArgs, paused: bool) -> ExitCode {
     let (word, HoldArgs { name, whom }) = (if paused { "pause" } else { "resume" }, args);
-    let path = format!("/accounts/{}/{word}", in_path(name));
+    let path = format!("/accounts/{}/{word}", utf8_percent_encode(name, NON_ALPHANUMERIC));
     match admin::ask(&whom.admin, "POST", &path, ANSWER_TIME) {
         Ok(reply) if reply.status == 200 && paused => {
             println!("paused: nothing is sent for the account {name} until `resume {name}`");
@@ -144,23 +145,5 @@ fn refusal(reply: &Reply) -> String {
     match body["error"].as_str() {
         Some(reason) => reason.to_owned(),
         None => format!("HTTP {} {}", reply.status, reply.body),
-    }
-}
-
-/// As one segment of a path.
-fn in_path(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escaped = |byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
-    name.bytes().map(escaped).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_name_is_one_segment_of_a_path() {
-        assert_eq!(in_path("main-1.eu_x~"), "main-1.eu_x~");
-        assert_eq!(in_path("Asia & Pazifik/ü"), "Asia%20%26%20Pazifik%2F%C3%BC");
     }
 }
