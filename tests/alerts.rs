@@ -74,6 +74,37 @@ fn alerts_dashboard_and_runbook_name_only_metrics_that_exist() {
 }
 
 #[test]
+fn each_alert_says_which_installation_it_is_about() {
+    let rules = read(RULES);
+    let groupings: Vec<&str> = rules.split(" by (").skip(1).collect();
+    assert!(groupings.len() > alerts().len(), "{groupings:?}");
+    let wrong: Vec<_> = groupings.iter().filter(|by| !by.starts_with("namespace, job")).collect();
+    assert!(wrong.is_empty(), "installations are taken together by {wrong:?}");
+    for summary in rules.split("summary: >-").skip(1) {
+        let (summary, _) = summary.split_once("runbook:").unwrap();
+        let named = |label: &str| summary.contains(&format!("$labels.{label}"));
+        assert!(named("namespace") && (named("job") || named("pod")), "{summary}");
+    }
+    assert_eq!(rules.matches("summary:").count(), rules.matches("summary: >-").count());
+}
+
+#[test]
+fn each_panel_shows_the_namespace_and_the_release_that_were_chosen() {
+    let board: serde_json::Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let variables = board["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables.iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["datasource", "namespace", "release"]);
+    let chosen = r#"{namespace=~"$namespace", job=~"$release""#;
+    let panels = board["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    for query in queries.map(|target| target["expr"].as_str().unwrap()) {
+        let metrics = query.matches("zerotouch_").count() + query.matches("process_").count();
+        assert_eq!(query.matches(chosen).count(), metrics, "{query}");
+        assert!(metrics > 0, "{query}");
+    }
+}
+
+#[test]
 fn metrics_are_found_in_queries() {
     let query = r#"sum(rate(zerotouch_a_seconds_bucket{b="zerotouch_c"}[5m])) > process_d"#;
     let found: Vec<String> = named(query).into_iter().collect();

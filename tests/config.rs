@@ -368,7 +368,10 @@ fn secrets_print_neither_in_the_report_nor_in_debug() {
     "#);
 
     let variables = [("ZEROTOUCH__KAFKA__PROPERTIES__SASL_PASSWORD", "0123hunter2")];
-    let harmless = minimal_and("[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\n");
+    let harmless = minimal_and(
+        "[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\n\
+         sasl.username = \"worker\"\n",
+    );
     let config = read(&harmless, &variables, &ConfigArgs::default()).unwrap();
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2"), "{printed}");
@@ -595,6 +598,55 @@ fn where_traces_go_is_checked_and_what_opens_the_door_never_prints() {
     assert_snapshot!(report(&minimal_and(wrong), &variables, &[]));
     let flag = report(MINIMAL, &[], &["telemetry.otlp_headers=hunter2"]);
     assert!(flag.contains("telemetry.otlp_headers = [redacted]"), "{flag}");
+}
+
+#[test]
+fn an_unknown_security_protocol_or_mechanism_is_a_mistake_that_names_the_known_ones() {
+    let with = |properties: &str| minimal_and(&format!("[kafka.properties]\n{properties}"));
+    let wrong = with("security.protocol = \"SASL_SLL\"\nsasl.mechanism = \"SCRAM-SHA-521\"\n");
+    let kerberos = with("security.protocol = \"SASL_SSL\"\nsasl.mechanisms = \"GSSAPI\"\n");
+    let bare = with("security.protocol = \"sasl_plaintext\"\n");
+    let reports = [wrong, kerberos, bare].map(|file| report(&file, &[], &[]));
+    assert_snapshot!(reports.join("\n"));
+    for right in [
+        "security.protocol = \"ssl\"\n",
+        "security.protocol = \"SASL_SSL\"\nsasl.mechanism = \"OAUTHBEARER\"\n",
+        "security.protocol = \"SASL_SSL\"\nsasl.mechanisms = \"PLAIN\"\n",
+    ] {
+        accepted(&with(right));
+    }
+}
+
+#[test]
+fn the_reply_about_the_largest_batch_has_to_fit_into_the_memory_for_it() {
+    let devices = |items_max: u32| minimal_and(&format!("[batch]\nitems_max = {items_max}\n"));
+    let largest = devices(100_000) + "[limits]\ncommands_max = 100000\n";
+    assert_snapshot!(report(&largest, &[], &[]));
+    accepted(&devices(67_000));
+    accepted(&(largest + "[api]\nresponse_memory = \"100MB\"\n"));
+
+    // As indented as Google's: what a device with everything that is usual takes.
+    let item = serde_json::json!({
+        "claim": {
+            "deviceIdentifier": {
+                "imei": "490154203237518", "imei2": "356938035643809",
+                "serialNumber": "R58N12ABCDE", "manufacturer": "Samsung", "model": "SM-G991B",
+            },
+            "sectionType": "SECTION_TYPE_ZERO_TOUCH",
+            "customerId": "1234567890",
+            "deviceMetadata": { "entries": { "ordernumber": "SO-104233" } },
+        },
+        "result": {
+            "errorIdentifier": "DEVICE_ALREADY_CLAIMED",
+            "errorMessage": "the device is claimed by another customer of another reseller",
+            "status": "SINGLE_DEVICE_STATUS_INVALID_DEVICE_IDENTIFIER",
+        },
+    });
+    let reply = serde_json::json!({
+        "name": "operations/1", "done": true, "response": { "perDeviceStatus": vec![item; 1_000] },
+    });
+    let bytes = serde_json::to_string_pretty(&reply).unwrap().len();
+    assert!((600_000..1_000_000).contains(&bytes), "{bytes}");
 }
 
 proptest! {

@@ -59,6 +59,10 @@ enum Command {
     Drain(admin::DrainArgs),
     /// Ask the worker of this pod whether it is live or ready: for an exec probe
     Probe(admin::ProbeArgs),
+    /// Hold back the submits of an account in the worker of this pod, until `resume`
+    Pause(admin::HoldArgs),
+    /// Let an account that was paused go on
+    Resume(admin::HoldArgs),
     /// Run everything at once on an embedded broker: nothing else is needed
     Demo(DemoArgs),
     /// Serve a double of the reseller API for staging and tests
@@ -85,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Topics { command: TopicsCommand::Create(args) } => worker::create_topics(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Probe(args) => admin::probe(&args),
+        Command::Pause(args) => admin::hold(&args, true),
+        Command::Resume(args) => admin::hold(&args, false),
         Command::Schema { name } => schema(name.as_deref()),
         Command::Demo(args) => demo(args),
         Command::Sandbox(args) => sandbox(*args),

@@ -1,17 +1,23 @@
 //! What holds between keys, and the way from settings to [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::convert::config;
 use super::decode::{Decoded, missing};
+use super::endpoint::{Endpoint, is_host_port};
 use super::mistakes::{Mistake, Mistakes, Origin};
 use super::owned_properties::owner;
+use super::security::{self, Problem};
 use super::settings::{AccountSettings, AuthKind, Settings};
 use super::telemetry;
 use super::validated::{AdminConfig, Config};
-use super::values::Span;
+use super::values::{ByteSize, Span};
+
+/// Room for a device in the result of an operation. Google's JSON is indented: one with both IMEIs,
+/// an order number and an error takes about 700 bytes; long metadata comes on top.
+const REPLY_BYTES_A_DEVICE: u64 = 1_000;
 
 /// Checks what holds between keys. `whole` is false if the file could not be read in full: then
 /// nothing is called missing.
@@ -150,6 +156,13 @@ impl Checker<'_> {
             if let Some(instead) = owner(name) {
                 let key = format!("kafka.properties.{name}");
                 self.note(&key, &[], &"", instead.to_owned());
+            }
+        }
+        for (name, problem) in security::problems(&self.settings.kafka.properties) {
+            let key = format!("kafka.properties.{name}");
+            match problem {
+                Problem::Wrong(problem) => self.note(&key, &[], &"", problem),
+                Problem::Missing(expected) => self.note_missing(&key, &expected),
             }
         }
     }
@@ -295,6 +308,16 @@ impl Checker<'_> {
             let others = ["limits.order_bytes_max"];
             self.note("limits.command_memory", &others, &limits.command_memory, problem);
         }
+        let least = ByteSize(u64::from(batch.items_max) * REPLY_BYTES_A_DEVICE);
+        let memory = self.settings.api.response_memory;
+        if memory < least {
+            let problem = format!(
+                "expected at least {least}, {REPLY_BYTES_A_DEVICE} bytes for each device of \
+                 `batch.items_max`: a larger reply counts as broken, and each of its devices would \
+                 be looked up"
+            );
+            self.note("api.response_memory", &["batch.items_max"], &memory, problem);
+        }
     }
 
     fn grace(&mut self) {
@@ -382,47 +405,7 @@ pub(super) fn is_path(path: &Path) -> bool {
     !text.is_empty() && !text.contains(['\n', '{']) && !text.contains("-----BEGIN")
 }
 
-fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let host_right = bracketed || (!host.is_empty() && host.chars().all(plain));
-    host_right && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
 fn is_topic(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     (1..=249).contains(&name.len()) && name.chars().all(plain) && name != "." && name != ".."
-}
-
-/// What is to be known of a base URL here; the HTTP client parses it again.
-pub(super) struct Endpoint {
-    plain: bool,
-    local: bool,
-}
-
-impl Endpoint {
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (plain, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (false, rest),
-            Some(("http", rest)) => (true, rest),
-            _ => return Err("expected a URL such as https://host or http://host:port"),
-        };
-        if rest.contains('@') {
-            return Err("expected a URL without user name and password");
-        }
-        if rest.contains(['?', '#']) {
-            return Err("expected a URL without query and fragment");
-        }
-        let host_port = rest.split('/').next().unwrap_or_default();
-        let with_port =
-            if is_host_port(host_port) { host_port.to_owned() } else { format!("{host_port}:443") };
-        if !is_host_port(&with_port) {
-            return Err("expected a URL such as https://host or http://host:port");
-        }
-        let host = with_port.rsplit_once(':').map_or("", |(host, _)| host);
-        let loopback = host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-        let local = host == "localhost" || host == "[::1]" || loopback;
-        Ok(Self { plain, local })
-    }
 }

@@ -8,11 +8,13 @@
 mod check;
 mod convert;
 mod decode;
+mod endpoint;
 mod expected;
 mod load;
 mod mistakes;
 mod owned_properties;
 mod reference;
+mod security;
 pub mod settings;
 mod source;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! What can be wrong with `[telemetry]` beyond what its schema says.
 
-use super::check::{Endpoint, is_path};
+use super::check::is_path;
+use super::endpoint::Endpoint;
 use super::settings::TelemetrySettings;
 
 /// Keys with what is wrong with them.

@@ -194,8 +194,15 @@ fn a_paused_account_sends_nothing_until_it_is_resumed() {
     let worker = world.worker();
     let admin = Admin::of(&worker);
     admin.wait_until_ready();
-    assert_eq!(admin.ask("POST", "/accounts/main/pause", "").0, 200);
-    assert_eq!(admin.ask("POST", "/accounts/other/pause", "").0, 404);
+    let url = admin.url();
+    let said = run(&["pause", "main", "--admin", &url]);
+    assert!(said.code == 0 && said.stdout.contains("`resume main`"), "{}", said.stderr);
+    let said = run(&["pause", "mian", "--admin", &url]);
+    let wanted = "cannot pause the account: there is no account \"mian\"; there are: main\n";
+    assert_eq!((said.code, &*said.stderr), (1, wanted), "{}", said.stdout);
+    let exposed = format!("http://{}", admin.exposed);
+    let said = run(&["pause", "main", "--admin", &exposed]);
+    assert!(said.code == 1 && said.stderr.contains("cannot pause"), "{}", said.stderr);
     let account = |admin: &Admin| admin.state()["dispatch"]["report"]["accounts"][0].clone();
     wait_for("held back", SOON, || (account(&admin)["paused"] == true).then_some(()));
     world.send(&single_sales(0..20));
@@ -208,7 +215,10 @@ fn a_paused_account_sends_nothing_until_it_is_resumed() {
     });
     assert_eq!(value(&admin.scrape(), "zerotouch_account_paused{account=\"main\"}"), 1.0);
     assert_eq!(admin.json("/readyz").0, 200, "what a person wants is no fault");
-    assert_eq!(admin.ask("POST", "/accounts/main/resume", "").0, 200);
+    let said = run(&["resume", "main", "--admin", &url]);
+    assert!(said.code == 0 && said.stdout.contains("resumed"), "{}", said.stderr);
+    let said = run(&["resume", "mian", "--admin", &url]);
+    assert!(said.code == 1 && said.stderr.contains("there are: main"), "{}", said.stderr);
     world.wait_for_outcomes(20, SOON);
     world.wait_until_quiet(SOON);
     invariants::hold(&world);
@@ -259,6 +269,12 @@ fn a_drain_by_request_finishes_what_is_under_way_and_the_process_stays_until_sig
     assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
     let gone = run(&["probe", "live", "--admin", &admin.url()]);
     assert!(gone.code == 1 && gone.stderr.contains("no worker answers"), "{}", gone.stderr);
+    for word in ["pause", "resume"] {
+        let gone = run(&[word, "main", "--admin", &admin.url()]);
+        let said = gone.stderr;
+        assert!(gone.code == 1 && said.contains("no worker answers"), "{said}");
+        assert!(said.contains("kubectl port-forward"), "{said}");
+    }
 
     world.sandbox.clear_faults();
     let _worker = world.worker();

@@ -28,7 +28,14 @@ impl Disturbances {
 
 /// What a worker says when Kafka has taken something from it, in the aftermath of an outage or on a
 /// machine that is too busy for a session: what was under way then may have been lost.
-const TROUBLE: [&str; 3] = ["partitions were lost", "begins anew", "producer is replaced"];
+const TROUBLE: [&str; 5] = [
+    "partitions were lost",
+    "begins anew",
+    "producer is replaced",
+    // The group went on without this member, and its transaction was refused.
+    "Unknown member",
+    "group generation id is not valid",
+];
 
 /// The troubles that the workers have reported themselves.
 fn troubles(world: &World) -> Vec<Value> {

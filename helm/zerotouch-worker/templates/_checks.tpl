@@ -8,7 +8,10 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
       (include "zerotouch-worker.v1.check.mode" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.required" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.labels" . | fromYamlArray)
+      (include "zerotouch-worker.v1.check.accounts" . | fromYamlArray)
+      (include "zerotouch-worker.v1.check.topics" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.secrets" . | fromYamlArray)
+      (include "zerotouch-worker.v1.check.brokers" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.replicas" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.grace" . | fromYamlArray)
       (include "zerotouch-worker.v1.check.monitoring" . | fromYamlArray) -}}
@@ -110,11 +113,97 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 - {{ printf "`config.kafka.properties` holds %q, and would put it into a ConfigMap: name a secret instead, by `secrets.saslPassword.name` or a variable in `extraEnv` (ZEROTOUCH__KAFKA__PROPERTIES__%s)" $property ($property | upper | replace "." "_") | quote }}
   {{- end -}}
 {{- end -}}
-{{- $protocol := get $properties "security.protocol" | toString | upper -}}
-{{- $mechanism := coalesce (get $properties "sasl.mechanism") (get $properties "sasl.mechanisms") "GSSAPI" | toString | upper -}}
-{{- $needs := and (hasPrefix "SASL" $protocol) (or (eq $mechanism "PLAIN") (hasPrefix "SCRAM" $mechanism)) -}}
-{{- if and $needs (not $values.secrets.saslPassword.name) (not $values.extraEnvFrom) (not (contains "SASL_PASSWORD" (toJson $values.extraEnv))) }}
+{{- end -}}
+
+{{- define "zerotouch-worker.v1.check.accounts" -}}
+{{- $config := .values.config -}}
+{{- $names := list -}}
+{{- range $account := $config.accounts -}}
+  {{- $names = append $names $account.name -}}
+{{- end -}}
+{{- $default := toString (default "" $config.default_account) -}}
+{{- if and $names $default (not (has $default $names)) }}
+- {{ printf "`config.default_account` is %q, but `config.accounts` has only %s: name one of those" $default (join ", " $names) | quote }}
+{{- end -}}
+{{- if and (gt (len $names) 1) (not $default) (not (include "zerotouch-worker.v1.fromElsewhere" (dict "values" .values "name" "ZEROTOUCH__DEFAULT_ACCOUNT"))) }}
+- {{ printf "`config.default_account` is missing: with several accounts say which order events mean that name none, one of %s" (join ", " $names) | quote }}
+{{- end -}}
+{{- $endpoint := toString (default "" (default (dict) $config.api).endpoint) -}}
+{{- if hasPrefix "http://" $endpoint -}}
+  {{- range $account := $config.accounts -}}
+    {{- $kind := toString (default "application_default" (default (dict) $account.auth).kind) -}}
+    {{- if ne $kind "none" }}
+- {{ printf "account %q has `auth.kind: %s`, but `config.api.endpoint` is plain http, and a token must not go over it: set `auth.kind: none` for a sandbox, or an endpoint with https" $account.name $kind | quote }}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "zerotouch-worker.v1.check.topics" -}}
+{{- $topics := default (dict) .values.config.topics -}}
+{{- $seen := dict -}}
+{{- range $key := list "commands" "ledger" "outcomes" "dead_letters" -}}
+  {{- $name := default (printf "zerotouch.%s" ($key | replace "_" "-")) (get $topics $key) -}}
+  {{- if hasKey $seen $name }}
+- {{ printf "`config.topics.%s` and `config.topics.%s` are both %q: each needs a topic of its own" (get $seen $name) $key $name | quote }}
+  {{- else -}}
+    {{- $_ := set $seen $name $key -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name := default (list) $topics.orders -}}
+  {{- if and (hasKey $seen $name) (eq (get $seen $name) "orders") }}
+- {{ printf "`config.topics.orders` holds %q twice: leave one out" $name | quote }}
+  {{- else if hasKey $seen $name }}
+- {{ printf "`config.topics.orders` holds %q, which is `config.topics.%s`, the worker's own: it would read what it writes; name another topic" $name (get $seen $name) | quote }}
+  {{- else -}}
+    {{- $_ := set $seen $name "orders" -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" if a variable comes, or may come, from `extraEnv` or `extraEnvFrom`. */}}
+{{- define "zerotouch-worker.v1.fromElsewhere" -}}
+{{- $found := ternary "true" "" (gt (len .values.extraEnvFrom) 0) -}}
+{{- range .values.extraEnv -}}
+  {{- if eq .name $.name -}}{{- $found = "true" -}}{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
+
+{{- define "zerotouch-worker.v1.check.brokers" -}}
+{{- $values := .values -}}
+{{- $properties := default (dict) (default (dict) $values.config.kafka).properties -}}
+{{- $given := dict -}}
+{{- range $property := list "security.protocol" "sasl.mechanism" "sasl.username" "sasl.password" -}}
+  {{- $variable := printf "ZEROTOUCH__KAFKA__PROPERTIES__%s" ($property | upper | replace "." "_") -}}
+  {{- $_ := set $given $property (include "zerotouch-worker.v1.fromElsewhere" (dict "values" $values "name" $variable)) -}}
+{{- end -}}
+{{- $protocols := list "PLAINTEXT" "SSL" "SASL_PLAINTEXT" "SASL_SSL" -}}
+{{- $mechanisms := list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512" "OAUTHBEARER" -}}
+{{- $protocol := default "PLAINTEXT" (get $properties "security.protocol") | toString | upper -}}
+{{- $mechanism := coalesce (get $properties "sasl.mechanism") (get $properties "sasl.mechanisms") | default "" | toString -}}
+{{- $sasl := and (has $protocol $protocols) (hasPrefix "SASL_" $protocol) -}}
+{{- $secrets := or $values.secrets.saslUsername.name $values.secrets.saslPassword.name -}}
+{{- if not (has $protocol $protocols) }}
+- {{ printf "`config.kafka.properties` has the security.protocol %q: write one of %s" $protocol (join ", " $protocols) | quote }}
+{{- else if and $secrets (not $sasl) (not (get $given "security.protocol")) }}
+- {{ printf "`secrets.saslUsername` or `secrets.saslPassword` is given, but with the security.protocol %s no password is sent: set `config.kafka.properties` to security.protocol SASL_SSL (or SASL_PLAINTEXT) and sasl.mechanism, or leave the secrets out" $protocol | quote }}
+{{- end -}}
+{{- if and $mechanism (not (has $mechanism $mechanisms)) }}
+- {{ printf "`config.kafka.properties` has the sasl.mechanism %q: write one of %s (GSSAPI, Kerberos, is not built in)" $mechanism (join ", " $mechanisms) | quote }}
+{{- else if and $sasl (not $mechanism) (not (get $given "sasl.mechanism")) }}
+- {{ printf "`config.kafka.properties` has the security.protocol %s, but no sasl.mechanism: set it to one of %s" $protocol (join ", " $mechanisms) | quote }}
+{{- end -}}
+{{- if and $sasl (or (eq $mechanism "PLAIN") (hasPrefix "SCRAM" $mechanism)) -}}
+  {{- if not (or (get $properties "sasl.username") $values.secrets.saslUsername.name (get $given "sasl.username")) }}
+- {{ printf "`config.kafka.properties` has %s with %s, but no user name: set sasl.username there, or `secrets.saslUsername.name`" $protocol $mechanism | quote }}
+  {{- end -}}
+  {{- if not (or $values.secrets.saslPassword.name (get $given "sasl.password")) }}
 - {{ printf "`config.kafka.properties` has %s with %s, but no password: set `secrets.saslPassword.name`" $protocol $mechanism | quote }}
+  {{- end -}}
+{{- end -}}
+{{- if and $values.autoscaling.enabled (ne $protocol "PLAINTEXT") (not $values.autoscaling.authenticationRef) }}
+- {{ printf "`autoscaling.enabled`, and the brokers are spoken to with %s, but KEDA would ask them in plain text and without a password: name a TriggerAuthentication with its parameters sasl, tls, username and password (as far as the brokers want them) in `autoscaling.authenticationRef`" $protocol | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -172,6 +261,15 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 {{- define "zerotouch-worker.v1.check.monitoring" -}}
 {{- if and .values.podMonitor.enabled (not (include "zerotouch-worker.v1.exposed" .)) }}
 - "`podMonitor.enabled`, but Prometheus cannot reach the worker: set `admin.expose: true`, which opens a port for probes and metrics only"
+{{- end -}}
+{{- $telemetry := default (dict) .values.config.telemetry -}}
+{{- range $key := list "otlp_endpoint" "otlp_protocol" "logs" -}}
+  {{- if and $.values.otlp.endpoint (hasKey $telemetry $key) }}
+- {{ printf "`otlp.endpoint` and `config.telemetry.%s` are both given, and only one of them would count: leave the latter out, and use `otlp.%s`" $key ($key | trimPrefix "otlp_") | quote }}
+  {{- end -}}
+{{- end -}}
+{{- if and .values.networkPolicy.enabled $telemetry.otlp_endpoint (not .values.otlp.endpoint) }}
+- "`networkPolicy.enabled` opens the port of `otlp.endpoint` alone, but the collector is named by `config.telemetry.otlp_endpoint`: name it by `otlp.endpoint` instead"
 {{- end -}}
 {{- if eq (int .values.admin.port) (int .values.admin.exposePort) }}
 - "`admin.port` and `admin.exposePort` are the same: two listeners need two ports"

@@ -145,10 +145,12 @@ exec:
 - name: zt-config
   mountPath: /etc/zerotouch-worker
   readOnly: true
+{{- if not .kafkaOnly }}
 {{- range $index, $account := keys .values.secrets.serviceAccountKeys | sortAlpha }}
 - name: zt-key-{{ $index }}
   mountPath: /var/run/secrets/zerotouch/account-{{ $index }}
   readOnly: true
+{{- end }}
 {{- end }}
 {{- if .values.secrets.kafkaCa.name }}
 - name: zt-kafka-ca

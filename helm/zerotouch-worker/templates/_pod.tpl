@@ -1,4 +1,7 @@
-{{/* Items of the pod's `volumes`. Takes dict "root" $ "values" …. */}}
+{{/*
+Items of the pod's `volumes`. Takes dict "root" $ "values" …; "kafkaOnly" true leaves the accounts'
+keys out.
+*/}}
 {{- define "zerotouch-worker.v1.volumes" -}}
 {{- $values := .values -}}
 {{- /* A sidecar's pod has its host's fsGroup or none, so the files are readable to all in there;
@@ -7,7 +10,8 @@
 - name: zt-config
   configMap:
     name: {{ default (include "zerotouch-worker.v1.fullname" .) .configMap }}
-{{- range $index, $account := keys $values.secrets.serviceAccountKeys | sortAlpha }}
+{{- $keys := ternary (list) (keys $values.secrets.serviceAccountKeys | sortAlpha) (eq (toString .kafkaOnly) "true") }}
+{{- range $index, $account := $keys }}
 {{- $secret := get $values.secrets.serviceAccountKeys $account }}
 - name: zt-key-{{ $index }}
   secret:

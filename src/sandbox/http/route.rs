@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) struct HttpRequest<'a> {
 impl HttpRequest<'_> {
     /// The call; one that cannot be understood becomes [`Request::Malformed`].
     pub(super) fn call(&self) -> Call {
-        let path = decode(self.path);
+        let path = percent_decode_str(self.path).decode_utf8_lossy();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let (method, partner) = self.target(&segments);
         let request = self.check_query().and_then(|()| self.request(method, &segments));
@@ -148,31 +149,6 @@ impl HttpRequest<'_> {
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     serde_json::from_value(value)
         .map_err(|error| ApiError::new(400, format!("Invalid JSON payload received. {error}")))
-}
-
-/// Undoes percent-encoding; what is no valid escape stays as it is.
-fn decode(path: &str) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escape = match rest {
-            [b'%', high, low, ..] => [*high, *low]
-                .iter()
-                .try_fold(0, |sum, digit| Some(sum * 16 + char::from(*digit).to_digit(16)?)),
-            _ => None,
-        };
-        match escape.and_then(|byte| u8::try_from(byte).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
