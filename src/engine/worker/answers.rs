@@ -73,7 +73,12 @@ impl Worker {
             }
             Err(CallFailure::NotSent { reason }) => {
                 let wait = self.next_backoff(ix);
-                tracing::warn!(?wait, reason, "a submit did not reach the API; it is repeated");
+                self.tell_submit_failed(
+                    ix,
+                    wait,
+                    &reason,
+                    "a submit did not reach the API; it is repeated",
+                );
                 self.resend_after(now, ix, wait);
                 self.hold_submits(now, account);
             }
@@ -82,11 +87,12 @@ impl Worker {
                 let is_hasty = mutant::is(Mutant::NoGrace);
                 let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };
                 let wait = grace.max(self.next_backoff(ix));
-                tracing::warn!(
-                    ?wait,
-                    reason,
+                self.tell_submit_failed(
+                    ix,
+                    wait,
+                    &reason,
                     "the answer to a submit was lost; it may have worked, so it is repeated only \
-                     after the grace time, and what fails then is looked up"
+                     after the grace time, and what fails then is looked up",
                 );
                 self.lose_answer(ix);
                 self.resend_after(now, ix, wait);

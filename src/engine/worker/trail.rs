@@ -111,6 +111,26 @@ impl Worker {
         );
     }
 
+    /// A submit got no usable answer.
+    pub(super) fn tell_submit_failed(
+        &self,
+        ix: BatchIx,
+        wait: Duration,
+        reason: &str,
+        what: &'static str,
+    ) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        tracing::warn!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            devices = batch.items.len(),
+            ?wait,
+            reason,
+            "{what}"
+        );
+    }
+
     /// Polls of an operation get no usable answer. Only the first in a row is worth a line.
     pub(super) fn tell_poll_failed(&mut self, ix: BatchIx, wait: Duration, reason: &str) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
