@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::asking::{ADMIN, Admin};
 use crate::events::{event, key, sale, single_sales};
 use crate::invariants;
 use crate::kafka::Kafka;
-use crate::process::{Process, wait_for};
+use crate::process::wait_for;
 use crate::world::{PARTITIONS, SOON, Setup, World};
 
 pub(crate) const DRAINED: i32 = 0;
@@ -204,50 +205,65 @@ fn devices_end_as_their_commands_say_although_the_worker_is_killed_in_between() 
     invariants::watermarks_pass_nothing_undecided(&mut world);
 }
 
-/// A world on a broker of its own, and a worker with work that has begun to be done.
-fn on_a_broker_of_its_own(name: &str, kafka: &Kafka) -> (World, Process) {
+/// Two accounts, of which all orders are for the first.
+const ACCOUNTS: &str = r#"
+[[accounts]]
+name = "main"
+partner_id = 1001
+auth = { kind = "none" }
+quota_calls = 100000
+
+[[accounts]]
+name = "held"
+partner_id = 1002
+auth = { kind = "none" }
+"#;
+
+#[test]
+fn a_broker_that_hangs_delays_the_work_loses_none_of_it_and_no_pause_is_forgotten() {
+    let kafka = Kafka::start();
     let settings = [
+        ADMIN[0],
+        ADMIN[1],
+        ("default_account", "\"main\""),
         ("batch.items_max", "20"),
         ("retry.ambiguous_grace", "\"2s\""),
         ("kafka.transaction_timeout", "\"4s\""),
         ("kafka.commit_timeout", "\"2s\""),
     ];
-    let mut world = World::new(
-        name,
-        Setup {
-            sandbox: &["--operation-time", "500ms"],
-            settings: &settings,
-            kafka: Some(kafka),
-            ..Setup::default()
-        },
-    );
-    let worker = world.worker();
+    let setup = Setup {
+        sandbox: &["--operation-time", "500ms"],
+        settings: &settings,
+        kafka: Some(&kafka),
+        accounts: Some(ACCOUNTS),
+        ..Setup::default()
+    };
+    let mut world = World::new("hanging-broker", setup);
+    let mut worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    assert_eq!(admin.ask("POST", "/accounts/held/pause", "").0, 200);
     world.send(&single_sales(0..300));
     world.wait_for_outcomes(1, SOON);
-    (world, worker)
-}
-
-fn three_hundred_are_done(world: &mut World, mut worker: Process) {
+    kafka.signal("-STOP");
+    // Longer than a commit may take. If the broker has got half of it, its fate is unknown, and
+    // dispatch begins anew; a pause holds either way.
+    std::thread::park_timeout(Duration::from_secs(4));
+    kafka.signal("-CONT");
     assert!(worker.ended().is_none(), "an outage of Kafka must not end the worker");
     world.wait_for_outcomes(300, 2 * SOON);
     world.wait_until_quiet(SOON);
     assert_eq!(world.statuses()["succeeded"], 300);
-    assert_eq!(sent(world).0, 300);
-    invariants::hold(world);
-    invariants::watermarks_pass_nothing_undecided(world);
+    assert_eq!(sent(&world).0, 300);
+    invariants::hold(&world);
+    invariants::watermarks_pass_nothing_undecided(&mut world);
+    let scrape = admin.scrape();
+    for paused in ["main\"} 0", "held\"} 1"] {
+        let series = format!("zerotouch_account_paused{{account=\"{paused}");
+        assert!(scrape.contains(&series), "no {series} in:\n{scrape}");
+    }
     worker.signal("-TERM");
     assert_eq!(worker.exit_code(SOON), DRAINED);
-}
-
-#[test]
-fn a_broker_that_hangs_delays_the_work_and_loses_none_of_it() {
-    let kafka = Kafka::start();
-    let (mut world, worker) = on_a_broker_of_its_own("hanging-broker", &kafka);
-    kafka.signal("-STOP");
-    // Longer than a commit may take: its fate is then unknown.
-    std::thread::park_timeout(Duration::from_secs(4));
-    kafka.signal("-CONT");
-    three_hundred_are_done(&mut world, worker);
 }
 
 const QUOTA: &str = r#"
