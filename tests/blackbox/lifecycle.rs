@@ -236,7 +236,6 @@ fn a_broker_that_hangs_delays_the_work_loses_none_of_it_and_no_pause_is_forgotte
         settings: &settings,
         kafka: Some(&kafka),
         accounts: Some(ACCOUNTS),
-        ..Setup::default()
     };
     let mut world = World::new("hanging-broker", setup);
     let mut worker = world.worker();
