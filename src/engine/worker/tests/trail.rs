@@ -46,7 +46,10 @@ impl MakeWriter<'_> for Sink {
 }
 
 /// The lines that are logged at a level meanwhile.
-fn logged(level: tracing::Level, work: impl FnOnce()) -> Vec<Value> {
+fn logged(level: tracing::Level, work: impl Fn()) -> Vec<Value> {
+    // An event that another test's thread meets for the first time while the subscriber is made
+    // may be taken for one that nobody wants, for good. After this all have been met.
+    work();
     let sink = Sink::default();
     let lines = tracing_subscriber::fmt().json().flatten_event(true);
     let subscriber = lines.with_max_level(level).with_writer(sink.clone()).finish();
