@@ -6,6 +6,7 @@
 mod kafka;
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -20,7 +21,7 @@ use zerotouch_worker::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, GroupProtocol,
     KafkaOptions, LedgerError, LedgerRead, Mode, OutRecord, RecordBatch, StartAt, TopicPartition,
     TopicPlan, TopicProblem, TopicReport, Transaction, TransactionalProducer, check_topics,
-    create_topics, partition_counts, read_partition,
+    create_topics, partition_count, partition_counts, read_partition,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -607,6 +608,41 @@ fn a_record_for_a_topic_that_does_not_exist_aborts_within_the_time_limit() {
     assert!(matches!(error, CommitError::Aborted { retriable: true, .. }), "{error}");
     producer.commit(records(&output, 0, &["fine"])).unwrap();
     assert_eq!(replay(&options, &output, PATIENCE).unwrap().1, ["fine"]);
+}
+
+#[test]
+fn a_broker_that_is_spoken_to_in_the_wrong_way_is_told_from_one_that_is_not_there() {
+    let ask = |servers: String, protocol: &str| {
+        let properties = BTreeMap::from([("security.protocol".to_owned(), protocol.into())]);
+        let request_timeout = Duration::from_secs(4);
+        let options =
+            KafkaOptions { bootstrap_servers: servers, request_timeout, properties, ..options() };
+        partition_count(&options, "any").unwrap_err().to_string()
+    };
+    let error = ask(options().bootstrap_servers, "SSL");
+    assert!(error.contains("SSL handshake failed"), "{error}");
+    let error = ask("nowhere.invalid:9092".into(), "PLAINTEXT");
+    assert!(error.contains("resolve 'nowhere.invalid:9092'"), "{error}");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = ask(format!("127.0.0.1:{port}"), "PLAINTEXT");
+    assert!(error.contains("Connection refused"), "{error}");
+}
+
+#[test]
+fn more_copies_than_brokers_are_refused_with_what_to_set() {
+    let plan = TopicPlan {
+        commands: unique("copies"),
+        ledger: unique("copies"),
+        outcomes: unique("copies"),
+        dead_letters: unique("copies"),
+        replication_factor: Some(3),
+        ..TopicPlan::default()
+    };
+    let reports = block_on(create_topics(&options(), &plan)).unwrap();
+    for report in reports {
+        let TopicReport::Failed { reason, .. } = report else { panic!("{report:?}") };
+        assert!(reason.contains("set `topics.replication_factor`"), "{reason}");
+    }
 }
 
 #[test]

@@ -37,6 +37,11 @@ impl Worker {
     /// The API answered such a call: it does not refuse them (any more). What it has refused of
     /// another kind stays refused until that kind is answered, but for what nobody waits for now.
     pub(super) fn note_answer(&mut self, account: AccountIx, kind: Kind) {
+        if self.account(account).is_refused(kind) {
+            let name = &self.account(account).name;
+            let calls = kind.noun();
+            tracing::info!(account = %name, calls, "the API answers this account again");
+        }
         self.account(account).answer(kind);
         for other in Kind::ALL {
             if self.account(account).is_refused(other) && !self.wants(account, other) {

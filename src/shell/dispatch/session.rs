@@ -159,10 +159,8 @@ impl Session {
         match message {
             Message::Consumer(event) => self.on_consumer(event),
             Message::Input(input) => {
-                if let Input::LedgerRead { partition, .. } = &input
-                    && let Some(failures) = self.unread.settled(*partition)
-                {
-                    tracing::info!(%partition, failures, "the ledger of a lane was read at last");
+                if let Input::LedgerRead { partition, records, .. } = &input {
+                    tell::restored(*partition, self.unread.settled(*partition), records);
                 }
                 let span = self.spans.log_span(answered_call(&input));
                 self.spans.answered(&input);
@@ -253,6 +251,7 @@ impl Session {
         match event {
             ConsumerEvent::Assigned { partitions, group } => {
                 self.group = Some(group);
+                tell::lanes(&partitions, "lanes were assigned");
                 for TopicPartition { partition, .. } in partitions {
                     self.epoch_next += 1;
                     let epoch = Epoch(self.epoch_next);
@@ -262,6 +261,7 @@ impl Session {
             }
             ConsumerEvent::Revoked { partitions, group } => {
                 self.group = Some(group);
+                tell::lanes(&partitions, "lanes go to another worker");
                 for TopicPartition { partition, .. } in partitions {
                     self.forget(partition);
                     self.feed(Input::Revoked { partition: Partition(partition) });

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::{HeadReport, Input, Mono, Now, Report, Submit, Transaction, Worker};
-use crate::model::{CallFailure, DeadLetterReason, Partition};
+use crate::model::{BatchId, CallFailure, DeadLetterReason, LedgerRecord, Partition};
 use crate::shell::Stats;
 use crate::shell::admin::{DispatchView, Lag};
-use crate::shell::kafka::{CommitError, Consumer, End};
+use crate::shell::kafka::{CommitError, Consumer, End, TopicPartition};
 use crate::shell::telemetry::metrics::{Decided, Half};
 
 use super::Dispatch;
@@ -28,6 +28,30 @@ pub(super) struct Teller {
     next_heads: Mono,
     next_show: Mono,
     assigned: BTreeMap<Partition, Instant>,
+}
+
+pub(super) fn lanes(partitions: &[TopicPartition], what: &'static str) {
+    let numbers: Vec<i32> = partitions.iter().map(|one| one.partition).collect();
+    tracing::info!(lanes = ?numbers, "{what}");
+}
+
+/// The ledger of a lane was read: what its earlier owner has left under way goes on here.
+pub(super) fn restored(
+    lane: Partition,
+    failures: Option<u32>,
+    records: &Result<Vec<(BatchId, LedgerRecord)>, String>,
+) {
+    let records = records.as_deref().unwrap_or_default();
+    let commands: usize = records.iter().map(|(_, record)| record.open.iter().count()).sum();
+    if commands > 0 || failures.is_some() {
+        tracing::info!(
+            %lane,
+            batches = records.len(),
+            commands,
+            failures,
+            "the ledger of a lane was read; its undecided commands go on where they were"
+        );
+    }
 }
 
 impl Teller {

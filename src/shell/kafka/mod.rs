@@ -16,6 +16,7 @@ pub mod record;
 pub mod topic_check;
 pub mod topics;
 
+mod complaints;
 mod consumer_thread;
 mod ends;
 mod membership;

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{BATCH_BYTES, ClientError, KafkaOptions, LogContext, Role, config, refused};
+use super::complaints::{Complaints, Unanswered};
 use super::topic_check::{self, Settings, TopicProblem};
 
 /// Between two looks for a new topic.
@@ -125,7 +126,7 @@ pub async fn create_topics(
         .filter(|topic| !counts.contains_key(topic.name))
         .map(|topic| topic.to_new(plan))
         .collect();
-    let mut reports = make(&admin, options, &missing).await?;
+    let mut reports = make(&admin, options, plan, &missing).await?;
     let settings = settings(&admin, options, &present).await?;
     let problems = topic_check::problems(plan, options, &counts, &settings);
     for name in present {
@@ -186,12 +187,12 @@ fn shapes(
     options: &KafkaOptions,
     topic: Option<&str>,
 ) -> Result<BTreeMap<String, TopicShape>, TopicError> {
-    let client: BaseConsumer<LogContext> = config(options, Role::Watermarks)?
-        .create_with_context(LogContext)
+    let client: BaseConsumer<Complaints> = config(options, Role::Watermarks)?
+        .create_with_context(Complaints::default())
         .map_err(|error| refused("metadata", &error))?;
     let metadata = client
         .fetch_metadata(topic, options.request_timeout)
-        .map_err(|error| ask(options, "its topics", &error))?;
+        .map_err(|error| ask(options, "its topics", &Unanswered::new(&client, error)))?;
     let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(topics
         .map(|topic| {
@@ -280,6 +281,7 @@ fn limits(options: &KafkaOptions) -> AdminOptions {
 async fn make(
     admin: &AdminClient<LogContext>,
     options: &KafkaOptions,
+    plan: &TopicPlan,
     missing: &[NewTopic<'_>],
 ) -> Result<Vec<TopicReport>, TopicError> {
     if missing.is_empty() {
@@ -296,7 +298,7 @@ async fn make(
             Ok(topic) => TopicReport::Created { topic },
             // Somebody was quicker, with the same plan or another: the next check will tell.
             Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => TopicReport::Present { topic },
-            Err((topic, code)) => TopicReport::Failed { topic, reason: code.to_string() },
+            Err((topic, code)) => TopicReport::Failed { topic, reason: unmade(plan, code) },
         })
         .collect())
 }
@@ -332,13 +334,23 @@ pub async fn create_topic(
     partitions: i32,
 ) -> Result<(), TopicError> {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
-    match make(&admin(options)?, options, &[topic]).await?.pop() {
+    match make(&admin(options)?, options, &TopicPlan::default(), &[topic]).await?.pop() {
         Some(TopicReport::Failed { topic, reason }) => {
             let servers = options.bootstrap_servers.clone();
             let reason = format!("{topic}: {reason}");
             Err(TopicError::Ask { servers, what: "a new topic", reason })
         }
         _ => Ok(()),
+    }
+}
+
+fn unmade(plan: &TopicPlan, code: RDKafkaErrorCode) -> String {
+    match (code, plan.replication_factor) {
+        (RDKafkaErrorCode::InvalidReplicationFactor, Some(copies)) => format!(
+            "{code}: {copies} copies of each partition were asked for, and there are fewer \
+             brokers; set `topics.replication_factor` (1 on a single broker, for trials only)"
+        ),
+        _ => code.to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the engine logs, and what it says of the heads of its lanes.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -47,8 +47,15 @@ impl MakeWriter<'_> for Sink {
 
 /// The lines that are logged at a level meanwhile.
 fn logged(level: tracing::Level, work: impl Fn()) -> Vec<Value> {
-    // An event that another test's thread meets for the first time while the subscriber is made
-    // may be taken for one that nobody wants, for good. After this all have been met.
+    // What nobody wants is remembered for the whole process, and while there is but one subscriber,
+    // by the one of whichever thread asks: with other tests beside, events would be missed. So
+    // there is one more that wants everything, and all events have been met before they are looked
+    // at.
+    static EAGER: OnceLock<tracing::Dispatch> = OnceLock::new();
+    EAGER.get_or_init(|| {
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        tracing::Dispatch::new(all.with_writer(io::sink).finish())
+    });
     work();
     let sink = Sink::default();
     let lines = tracing_subscriber::fmt().json().flatten_event(true);
