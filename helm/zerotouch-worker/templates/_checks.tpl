@@ -1,23 +1,68 @@
 {{/*
 What the schema cannot say: values that contradict each other or would not work. All mistakes are
 told at once. Takes dict "root" $ "values" …, "embedded" true where a host chart asks, and
-"replicas" of the host if it gave them.
+"replicas" of the host if it gave them. All files of this chart ask first, whichever comes first.
 */}}
 {{- define "zerotouch-worker.v1.check" -}}
-{{- $mistakes := concat
-      (include "zerotouch-worker.v1.check.mode" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.required" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.labels" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.accounts" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.topics" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.secrets" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.brokers" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.replicas" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.grace" . | fromYamlArray)
-      (include "zerotouch-worker.v1.check.monitoring" . | fromYamlArray) -}}
+{{- if not (kindIs "map" .values) -}}
+{{- fail "\n\nzerotouch-worker: no values are given: pass `dict \"root\" $ \"values\" .Values.ALIAS`, with the `alias` of the dependency, or its name if it has none\n" -}}
+{{- end -}}
+{{- $mistakes := include "zerotouch-worker.v1.check.blank" . | fromYamlArray -}}
+{{- if not $mistakes -}}
+{{- $scope := . -}}
+{{- if not (kindIs "map" .values.config) -}}
+  {{- /* Left blank, as all of it being missing. The values themselves stay as they are. */ -}}
+  {{- $values := dict -}}
+  {{- range $key, $value := .values -}}{{- $_ := set $values $key $value -}}{{- end -}}
+  {{- $scope = merge (dict "values" (set $values "config" (dict))) . -}}
+{{- end -}}
+{{- $mistakes = concat
+      (include "zerotouch-worker.v1.check.mode" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.required" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.labels" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.accounts" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.topics" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.secrets" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.brokers" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.replicas" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.grace" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.monitoring" $scope | fromYamlArray) -}}
+{{- end -}}
 {{- if $mistakes -}}
 {{- printf "\n\nzerotouch-worker: %d mistake(s) in the values:\n- %s\n" (len $mistakes)
       (join "\n- " $mistakes) | fail -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Helm takes a key with nothing behind it out of the values, default included. Told alone: what would
+have stood there is what the other checks are about.
+*/}}
+{{- define "zerotouch-worker.v1.check.blank" -}}
+{{- $needed := dict "string" (list "mode") "slice" (list "extraEnvFrom") "map" (list
+      "image" "secrets" "secrets.serviceAccountKeys" "secrets.saslUsername" "secrets.saslPassword"
+      "secrets.kafkaCa" "secrets.kafkaClientCertificate" "admin" "drain" "sidecar" "autoscaling"
+      "startupProbe" "livenessProbe" "readinessProbe" "serviceAccount"
+      "serviceAccount.annotations" "podDisruptionBudget" "networkPolicy" "podMonitor"
+      "prometheusRule" "dashboard" "otlp" "topicsJob" "commonLabels" "podLabels") -}}
+{{- range $kind, $paths := $needed -}}
+  {{- range $path := $paths -}}
+    {{- $parent := $.values -}}
+    {{- $value := $.values -}}
+    {{- range $key := splitList "." $path -}}
+      {{- $parent = $value -}}
+      {{- $value = get (kindIs "map" $parent | ternary $parent (dict)) $key -}}
+    {{- end -}}
+    {{- $hint := "leave the whole key out for its default, or write what belongs there" -}}
+    {{- if hasPrefix "secrets.sasl" $path -}}
+      {{- $hint = printf "name the secret by `%s.name`, or leave the whole key out" $path -}}
+    {{- else if eq $path "secrets.serviceAccountKeys" -}}
+      {{- $hint = "name a secret for each account, such as `main: {name: zerotouch-key}`, or leave the whole key out" -}}
+    {{- end -}}
+    {{- if and (kindIs "map" $parent) (or (not (kindIs $kind $value)) (and (eq $kind "string") (empty $value))) }}
+- {{ printf "`%s` is blank: %s" $path $hint | quote }}
+    {{- end -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -62,6 +107,11 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 {{- end -}}
 {{- if not $config.accounts }}
 - "`config.accounts` is missing: list at least one reseller account with `name` and `partner_id`"
+{{- end -}}
+{{- /* Of a dependency, the name is its alias. A host that asks is not one. */ -}}
+{{- $bare := not (or .values.image.repository $config.kafka $config.topics $config.accounts) -}}
+{{- if and $bare (not .embedded) (not .root.Chart.IsRoot) }}
+- {{ printf "nothing of the above is given: in the values of the host chart, those of the worker stand under `%s:`, the `alias` of the dependency or else its name" .root.Chart.Name | quote }}
 {{- end -}}
 {{- if hasKey $config "admin" }}
 - "`config.admin` is not to be set: use `admin`, since probes and ports have to fit it"
