@@ -145,6 +145,9 @@ have stood there is what the other checks are about.
   {{- if and (eq (toString $auth.kind) "service_account_key") (not $auth.file) (not $has) }}
 - {{ printf "account %q takes a service account key, but no secret is named: set `secrets.serviceAccountKeys.%s.name`, or `auth.file` to the path of a file that you mount by `extraVolumes`" $account.name $account.name | quote }}
   {{- end -}}
+  {{- if and $has $auth.file }}
+- {{ printf "account %q has both `auth.file` and `secrets.serviceAccountKeys.%s`, of which only the file would count: leave one of them out" $account.name $account.name | quote }}
+  {{- end -}}
   {{- if and $has (ne (toString $auth.kind) "service_account_key") }}
 - {{ printf "`secrets.serviceAccountKeys.%s` is given, but the account's `auth.kind` is not `service_account_key`: set it so, or leave the secret out" $account.name | quote }}
   {{- end -}}
@@ -177,6 +180,15 @@ have stood there is what the other checks are about.
 {{- end -}}
 {{- if and (gt (len $names) 1) (not $default) (not (include "zerotouch-worker.v1.fromElsewhere" (dict "values" .values "name" "ZEROTOUCH__DEFAULT_ACCOUNT"))) }}
 - {{ printf "`config.default_account` is missing: with several accounts say which order events mean that name none, one of %s" (join ", " $names) | quote }}
+{{- end -}}
+{{- /* Default credentials come from the metadata server, too, where there is no file of them. */ -}}
+{{- $google := .values.serviceAccount.googleServiceAccount -}}
+{{- $kinds := list -}}
+{{- range $account := $config.accounts -}}
+  {{- $kinds = append $kinds (toString (default "application_default" (default (dict) $account.auth).kind)) -}}
+{{- end -}}
+{{- if and $google $kinds (not (or (has "metadata_server" $kinds) (has "application_default" $kinds))) }}
+- "`serviceAccount.googleServiceAccount` is given, but no account uses it: set `auth.kind: metadata_server` for the account that it is of, or leave it out"
 {{- end -}}
 {{- $endpoint := toString (default "" (default (dict) $config.api).endpoint) -}}
 {{- if hasPrefix "http://" $endpoint -}}
