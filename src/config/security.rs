@@ -43,10 +43,7 @@ pub(super) fn problems(properties: &BTreeMap<String, Property>) -> Vec<(&'static
             problems.push((*name, Problem::Wrong(expected)));
         }
     }
-    if !protocol.starts_with("SASL_") || !problems.is_empty() {
-        return problems;
-    }
-    if given.is_empty() {
+    if problems.is_empty() && given.is_empty() && protocol.starts_with("SASL_") {
         let expected = format!("{}, since `security.protocol` is {protocol}", any_of(&MECHANISMS));
         problems.push(("sasl.mechanism", Problem::Missing(expected)));
     }

@@ -28,8 +28,17 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Self; 3] = [Self::Submit, Self::Poll, Self::Lookup];
 
-    /// As messages say it.
-    pub(crate) const fn noun(self) -> &'static str {
+    /// One such call, as the log says it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Poll => "poll",
+            Self::Lookup => "lookup",
+        }
+    }
+
+    /// Such calls, as messages say it.
+    pub(crate) const fn plural(self) -> &'static str {
         match self {
             Self::Submit => "submits",
             Self::Poll => "polls",
@@ -118,7 +127,7 @@ impl Account {
 
     /// Whether nothing but the quota holds back such a call.
     pub(crate) fn may_call(&self, now: Mono, kind: Kind) -> bool {
-        now >= self.refusals[kind as usize].until
+        now >= self.refused_until(kind)
     }
 
     /// Notes whether a call is due and waits for the quota alone.
@@ -129,9 +138,9 @@ impl Account {
         self.starved = is_waiting.then_some(now);
     }
 
-    /// When the next such call can be made.
-    pub(crate) fn next_grant(&mut self, now: Mono, kind: Kind) -> Mono {
-        self.quota.next_grant(now).max(self.refusals[kind as usize].until)
+    /// Until when such calls are held back, because the API refuses them.
+    pub(crate) fn refused_until(&self, kind: Kind) -> Mono {
+        self.refusals[kind as usize].until
     }
 
     /// The API refused such a call; `wait` tells how long to leave it alone, from how many refusals
@@ -168,7 +177,7 @@ impl Account {
             .iter()
             .zip(&self.refusals)
             .find_map(|(kind, refusal)| refusal.because.as_ref().map(|because| (kind, because)))?;
-        Some(format!("{}: {because}", kind.noun()))
+        Some(format!("{}: {because}", kind.plural()))
     }
 
     /// The shortest useful time between two polls of one operation, so that all of them together

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::asking::{ADMIN, Admin, ask};
+use crate::asking::{ADMIN, Admin, ask, value};
 use crate::events::single_sales;
 use crate::invariants;
 use crate::metrics::documented;
@@ -17,12 +17,6 @@ use crate::world::{PARTITIONS, SOON, Setup, World};
 fn world(name: &str, sandbox: &[&str], more: &[(&str, &str)]) -> World {
     let settings: Vec<_> = ADMIN.iter().chain(more).copied().collect();
     World::new(name, Setup { sandbox, settings: &settings, ..Setup::default() })
-}
-
-/// The value of a series.
-fn value(scrape: &str, series: &str) -> f64 {
-    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {series} in:\n{scrape}")).parse().unwrap()
 }
 
 pub(crate) fn promtool(scrape: &str) {

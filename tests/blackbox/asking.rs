@@ -88,3 +88,9 @@ pub(crate) fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, 
 
 pub(crate) const ADMIN: [(&str, &str); 2] =
     [("admin.listen", "\"127.0.0.1:0\""), ("admin.expose", "\"127.0.0.1:0\"")];
+
+/// The value of a series.
+pub(crate) fn value(scrape: &str, series: &str) -> f64 {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{scrape}")).parse().unwrap()
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::asking::{ADMIN, Admin};
+use crate::asking::{ADMIN, Admin, value};
 use crate::events::{event, key, sale, single_sales};
 use crate::invariants;
 use crate::kafka::Kafka;
@@ -257,9 +257,9 @@ fn a_broker_that_hangs_delays_the_work_loses_none_of_it_and_no_pause_is_forgotte
     invariants::hold(&world);
     invariants::watermarks_pass_nothing_undecided(&mut world);
     let scrape = admin.scrape();
-    for paused in ["main\"} 0", "held\"} 1"] {
-        let series = format!("zerotouch_account_paused{{account=\"{paused}");
-        assert!(scrape.contains(&series), "no {series} in:\n{scrape}");
+    for (account, paused) in [("main", 0.0), ("held", 1.0)] {
+        let series = format!("zerotouch_account_paused{{account=\"{account}\"}}");
+        assert_eq!(value(&scrape, &series), paused, "{account}");
     }
     worker.signal("-TERM");
     assert_eq!(worker.exit_code(SOON), DRAINED);

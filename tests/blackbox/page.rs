@@ -8,7 +8,7 @@ use std::thread;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::asking::{ADMIN, Admin, ask};
+use crate::asking::{ADMIN, Admin, ask, value};
 use crate::client::Record;
 use crate::events::single_sales;
 use crate::invariants;
@@ -264,9 +264,8 @@ fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
     assert_eq!(head["device"], "imei:…3809");
     // What the alert looks at says the same.
     let series = format!("zerotouch_lane_head_age_seconds{{partition=\"{}\"}}", head["partition"]);
-    let scrape = admin.scrape();
-    let line = scrape.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
-    assert!(line.trim().parse::<f64>().unwrap() >= 47.0 * 60.0, "{line}");
+    let age = value(&admin.scrape(), &series);
+    assert!(age >= 47.0 * 60.0, "{age}");
 
     let page = rendered(chromium, &phone(&admin));
     let (_, rest) = page.split_once(r#"id="measured">"#).unwrap();

@@ -24,6 +24,16 @@ pub(super) enum Call {
     Lookup(AccountIx, SlotRef),
 }
 
+impl Call {
+    pub(super) const fn kind(self) -> Kind {
+        match self {
+            Self::Submit(_) => Kind::Submit,
+            Self::Poll(_) => Kind::Poll,
+            Self::Lookup(..) => Kind::Lookup,
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn make_calls(&mut self, now: Now, account: AccountIx) {
         self.make_polls(now, account);
@@ -79,10 +89,11 @@ impl Worker {
         let dues = state.batchers.iter().filter_map(due);
         let batch = dues.min().filter(|_| has_room).map(|due| due.max(state.batches_after));
         let submit = resend.or(batch);
-        [(Kind::Submit, submit), (Kind::Poll, poll), (Kind::Lookup, lookup)]
+        let due = [(Kind::Submit, submit), (Kind::Poll, poll), (Kind::Lookup, lookup)]
             .into_iter()
-            .filter_map(|(kind, due)| Some(due?.max(state.next_grant(now.mono, kind))))
-            .min()
+            .filter_map(|(kind, due)| Some(due?.max(state.refused_until(kind))))
+            .min();
+        due.map(|due| due.max(state.quota.next_grant(now.mono)))
     }
 
     fn make_polls(&mut self, now: Now, account: AccountIx) {

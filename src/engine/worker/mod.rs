@@ -3,8 +3,8 @@
 //! After every input it does its upkeep: timers that are due, calls that the quota grants,
 //! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
 //! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
-//! back), `retries` (what is sent again), `verdicts` (outcomes), `commits` (transactions), `heads`
-//! (what holds the lanes), `trail` (what is logged of all that).
+//! back), `refusals` (what the API refuses), `retries` (what is sent again), `verdicts` (outcomes),
+//! `commits` (transactions), `heads` (what holds the lanes), `trail` (what is logged of all that).
 
 mod admit;
 mod answers;

@@ -26,7 +26,7 @@ impl Worker {
         let wait = state.refuse(now.mono, kind, reason, wait);
         if is_news {
             tracing::error!(
-                account = %state.name, calls = kind.noun(), ?wait, reason,
+                account = %state.name, calls = kind.plural(), ?wait, reason,
                 "the API refuses this account; what waits for such calls waits on, nothing is \
                  failed or lost. Check its credentials and its access in the zero-touch portal"
             );
@@ -39,7 +39,7 @@ impl Worker {
     pub(super) fn note_answer(&mut self, account: AccountIx, kind: Kind) {
         if self.account(account).is_refused(kind) {
             let name = &self.account(account).name;
-            let calls = kind.noun();
+            let calls = kind.plural();
             tracing::info!(account = %name, calls, "the API answers this account again");
         }
         self.account(account).answer(kind);

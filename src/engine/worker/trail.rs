@@ -41,7 +41,7 @@ impl Worker {
                 let Some(batch) = self.batches.get(&ix) else { return };
                 tracing::debug!(
                     call = number,
-                    kind = call.kind(),
+                    kind = call.kind().as_str(),
                     batch = %batch.id,
                     account = self.account_of(batch),
                     action = batch.action.as_str(),
@@ -53,7 +53,7 @@ impl Worker {
             Call::Lookup(account, name) => {
                 tracing::debug!(
                     call = number,
-                    kind = call.kind(),
+                    kind = call.kind().as_str(),
                     account = &*self.accounts[usize::from(account.0)].name,
                     device = self.slots.get(name).and_then(|ix| device(&self.slots[ix].packed)),
                     "a call goes out"
@@ -76,7 +76,7 @@ impl Worker {
         };
         tracing::debug!(
             call = number,
-            kind = call.kind(),
+            kind = call.kind().as_str(),
             batch = batch.map(|batch| tracing::field::display(batch.id)),
             operation = batch.and_then(|batch| batch.operation.as_deref()),
             class = result.as_ref().err().map_or("ok", CallFailure::class),
@@ -138,10 +138,9 @@ impl Worker {
             tracing::debug!(?wait, reason, "a poll failed again; the operation is asked for again");
             return;
         }
-        let Some(batch) = self.batches.get(&ix) else { return };
         tracing::warn!(
             batch = %batch.id,
-            account = self.account_of(batch),
+            account = &*self.accounts[usize::from(batch.account.0)].name,
             operation = batch.operation.as_deref(),
             ?wait,
             reason,
@@ -152,25 +151,13 @@ impl Worker {
     /// A poll got a usable answer.
     pub(super) fn tell_poll_answered(&mut self, ix: BatchIx) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
-        if !std::mem::take(&mut batch.is_poll_failing) {
-            return;
-        }
-        let Some(batch) = self.batches.get(&ix) else { return };
-        tracing::info!(
-            batch = %batch.id,
-            account = self.account_of(batch),
-            operation = batch.operation.as_deref(),
-            "an operation whose polls failed is answered for again"
-        );
-    }
-}
-
-impl Call {
-    const fn kind(self) -> &'static str {
-        match self {
-            Self::Submit(_) => "submit",
-            Self::Poll(_) => "poll",
-            Self::Lookup(..) => "lookup",
+        if std::mem::take(&mut batch.is_poll_failing) {
+            tracing::info!(
+                batch = %batch.id,
+                account = &*self.accounts[usize::from(batch.account.0)].name,
+                operation = batch.operation.as_deref(),
+                "an operation whose polls failed is answered for again"
+            );
         }
     }
 }

@@ -23,7 +23,15 @@ impl Worker {
     ) {
         let attempts = self.sends_of(ix);
         let batch_ix = self.slots[ix].batch;
-        let batch = self.batches.get(&batch_ix);
+        let mut batch = self.batches.get_mut(&batch_ix);
+        if let Some(batch) = &mut batch {
+            // Before the batch can end, with the commands folded into this one.
+            batch.outcomes[status as usize] += 1;
+            for folded in self.slots.list(self.slots[ix].folded) {
+                batch.outcomes[self.slots[folded].folded_as as usize] += 1;
+            }
+        }
+        let batch = batch.as_deref();
         let verdict = Verdict {
             status,
             failure: failure.map(Box::new),
@@ -35,22 +43,12 @@ impl Worker {
             completed_at: now.wall,
         };
         self.remember(ix, status);
-        self.count(ix, status);
         self.leave_stage(ix);
         self.move_up(ix);
         if self.slots[ix].folded != SlotIx::NONE {
             self.publish_folded(ix, batch_ix, &verdict);
         }
         self.publish(ix, batch_ix, verdict);
-    }
-
-    /// Counts what a batch comes to; the commands folded into this one included.
-    fn count(&mut self, ix: SlotIx, status: Status) {
-        let Some(batch) = self.batches.get_mut(&self.slots[ix].batch) else { return };
-        batch.outcomes[status as usize] += 1;
-        for folded in self.slots.list(self.slots[ix].folded) {
-            batch.outcomes[self.slots[folded].folded_as as usize] += 1;
-        }
     }
 
     fn publish_folded(&mut self, ix: SlotIx, batch: BatchIx, verdict: &Verdict) {

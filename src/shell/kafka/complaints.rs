@@ -51,24 +51,18 @@ fn weight(code: Option<RDKafkaErrorCode>) -> u8 {
     }
 }
 
-/// A call that Kafka did not answer, with what its client had to say.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}{}", complaint.as_ref().map(|text| format!("; {text}")).unwrap_or_default())]
-pub(super) struct Unanswered {
-    error: KafkaError,
-    complaint: Option<String>,
-}
-
-impl Unanswered {
-    pub(super) fn new(client: &BaseConsumer<Complaints>, error: KafkaError) -> Self {
-        // Complaints wait until somebody asks for events, among lines for the log. Without any
-        // time, `poll` ends at the first of those.
-        for _ in 0..EVENTS_MAX {
-            if client.poll(A_MOMENT).is_none() {
-                break;
-            }
+/// Why a call was not answered, with what its client had to say.
+pub(super) fn explained(client: &BaseConsumer<Complaints>, error: &KafkaError) -> String {
+    // Complaints wait until somebody asks for events, among lines for the log. Without any time,
+    // `poll` ends at the first of those.
+    for _ in 0..EVENTS_MAX {
+        if client.poll(A_MOMENT).is_none() {
+            break;
         }
-        let worst = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Self { error, complaint: worst.map(|(_, text)| text) }
+    }
+    let worst = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match worst {
+        Some((_, complaint)) => format!("{error}; {complaint}"),
+        None => error.to_string(),
     }
 }

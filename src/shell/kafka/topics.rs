@@ -3,6 +3,7 @@
 //! A topic that exists is never changed: it is compared, and every difference is reported.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use rdkafka::admin::{
@@ -13,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{BATCH_BYTES, ClientError, KafkaOptions, LogContext, Role, config, refused};
-use super::complaints::{Complaints, Unanswered};
+use super::complaints::{Complaints, explained};
 use super::topic_check::{self, Settings, TopicProblem};
 
 /// Between two looks for a new topic.
@@ -126,7 +127,7 @@ pub async fn create_topics(
         .filter(|topic| !counts.contains_key(topic.name))
         .map(|topic| topic.to_new(plan))
         .collect();
-    let mut reports = make(&admin, options, plan, &missing).await?;
+    let mut reports = make(&admin, options, &missing).await?;
     let settings = settings(&admin, options, &present).await?;
     let problems = topic_check::problems(plan, options, &counts, &settings);
     for name in present {
@@ -192,7 +193,7 @@ fn shapes(
         .map_err(|error| refused("metadata", &error))?;
     let metadata = client
         .fetch_metadata(topic, options.request_timeout)
-        .map_err(|error| ask(options, "its topics", &Unanswered::new(&client, error)))?;
+        .map_err(|error| ask(options, "its topics", &explained(&client, &error)))?;
     let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(topics
         .map(|topic| {
@@ -281,7 +282,6 @@ fn limits(options: &KafkaOptions) -> AdminOptions {
 async fn make(
     admin: &AdminClient<LogContext>,
     options: &KafkaOptions,
-    plan: &TopicPlan,
     missing: &[NewTopic<'_>],
 ) -> Result<Vec<TopicReport>, TopicError> {
     if missing.is_empty() {
@@ -298,7 +298,10 @@ async fn make(
             Ok(topic) => TopicReport::Created { topic },
             // Somebody was quicker, with the same plan or another: the next check will tell.
             Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => TopicReport::Present { topic },
-            Err((topic, code)) => TopicReport::Failed { topic, reason: unmade(plan, code) },
+            Err((topic, code)) => {
+                let reason = unmade(missing.iter().find(|new| new.name == topic), code);
+                TopicReport::Failed { topic, reason }
+            }
         })
         .collect())
 }
@@ -334,7 +337,7 @@ pub async fn create_topic(
     partitions: i32,
 ) -> Result<(), TopicError> {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
-    match make(&admin(options)?, options, &TopicPlan::default(), &[topic]).await?.pop() {
+    match make(&admin(options)?, options, &[topic]).await?.pop() {
         Some(TopicReport::Failed { topic, reason }) => {
             let servers = options.bootstrap_servers.clone();
             let reason = format!("{topic}: {reason}");
@@ -344,9 +347,12 @@ pub async fn create_topic(
     }
 }
 
-fn unmade(plan: &TopicPlan, code: RDKafkaErrorCode) -> String {
-    match (code, plan.replication_factor) {
-        (RDKafkaErrorCode::InvalidReplicationFactor, Some(copies)) => format!(
+fn unmade(topic: Option<&NewTopic<'_>>, code: RDKafkaErrorCode) -> String {
+    match (code, topic.map(|topic| &topic.replication)) {
+        (
+            RDKafkaErrorCode::InvalidReplicationFactor,
+            Some(TopicReplication::Fixed(copies @ 1..)),
+        ) => format!(
             "{code}: {copies} copies of each partition were asked for, and there are fewer \
              brokers; set `topics.replication_factor` (1 on a single broker, for trials only)"
         ),
@@ -385,7 +391,7 @@ async fn settings(
         .collect())
 }
 
-fn ask(options: &KafkaOptions, what: &'static str, error: &dyn std::error::Error) -> TopicError {
+fn ask(options: &KafkaOptions, what: &'static str, error: &dyn Display) -> TopicError {
     let servers = options.bootstrap_servers.clone();
     TopicError::Ask { servers, what, reason: error.to_string() }
 }

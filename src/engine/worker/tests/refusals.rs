@@ -30,6 +30,14 @@ fn refusal(world: &World) -> Option<String> {
     world.worker.report().accounts[0].refused_because.clone()
 }
 
+/// The API refuses nothing any more, and everything comes to its end.
+fn let_in(world: &mut World) {
+    world.refused.clear();
+    world.run();
+    assert_eq!(refusal(world), None);
+    world.assert_settled();
+}
+
 #[test]
 fn submits_that_are_refused_are_held_back_although_polls_are_answered() {
     let mut world = refused_while_polling(&[Kind::Submit]);
@@ -50,11 +58,8 @@ fn submits_that_are_refused_are_held_back_although_polls_are_answered() {
     let longest = usize::try_from(2 * 3_600 / options().backoff_max.as_secs()).unwrap() + 10;
     assert!((1..=longest).contains(&submits), "{submits} submits in an hour, not {longest}");
     assert!(polls > 10, "the operation is asked for as before: {polls}");
-    world.refused.clear();
-    world.run();
-    assert_eq!(refusal(&world), None);
+    let_in(&mut world);
     assert_eq!(world.statuses(0), ["succeeded", "succeeded"]);
-    world.assert_settled();
 }
 
 #[test]
@@ -68,11 +73,8 @@ fn polls_that_are_refused_hold_back_no_claim() {
     world.run_commits();
     assert_eq!(refusal(&world).as_deref(), Some("polls: 403: no polls"), "a submit says nothing");
     assert!(world.calls.iter().filter(|(_, kind)| *kind == Kind::Poll).count() < 40);
-    world.refused.clear();
-    world.run();
-    assert_eq!(refusal(&world), None);
+    let_in(&mut world);
     assert_eq!(world.statuses(0), ["succeeded", "succeeded"]);
-    world.assert_settled();
 }
 
 #[test]
@@ -90,10 +92,7 @@ fn lookups_that_are_refused_hold_back_no_claim_and_those_under_way_count_once() 
     // They wait about a second after the first refusals, not a minute after eight of them.
     assert!(calls(&world, Kind::Lookup) > 10, "{:?}", world.calls);
     world.run_for(HOUR);
-    world.refused.clear();
-    world.run();
-    assert_eq!(refusal(&world), None);
-    world.assert_settled();
+    let_in(&mut world);
 }
 
 #[test]
@@ -109,10 +108,7 @@ fn an_account_that_is_refused_altogether_calls_little_and_loses_nothing() {
     let made = world.calls.len() - before;
     let lookups = 2 * options().lookups_max;
     assert!(made < 400 * (2 + lookups), "{made} calls in an hour");
-    world.refused.clear();
-    world.run();
-    assert_eq!(refusal(&world), None);
-    world.assert_settled();
+    let_in(&mut world);
 }
 
 #[test]

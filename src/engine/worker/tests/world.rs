@@ -281,7 +281,7 @@ impl World {
     /// Notes a call; an answer if the API refuses such calls.
     fn refuse(&mut self, kind: Kind) -> Option<CallFailure> {
         self.calls.push((self.now, kind));
-        let reason = || format!("403: no {}", kind.noun());
+        let reason = || format!("403: no {}", kind.plural());
         self.refused.contains(&kind).then(|| CallFailure::Unauthorised { reason: reason() })
     }
 
