@@ -618,6 +618,16 @@ fn an_unknown_security_protocol_or_mechanism_is_a_mistake_that_names_the_known_o
 }
 
 #[test]
+fn a_property_that_librdkafka_does_not_know_or_take_is_a_mistake_that_shows_no_secret() {
+    let wrong = "[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\n\
+                 sasl.usrname = \"hunter2\"\nsasl.password = \"hunter2\"\nretries = 3\n\
+                 linger.ms = \"soon\"\nfetch.min.bytes = \"many\"\nssl.ca.location = \"/not/here\"\n";
+    let said = report(&minimal_and(wrong), &[], &[]);
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_snapshot!(said);
+}
+
+#[test]
 fn the_reply_about_the_largest_batch_has_to_fit_into_the_memory_for_it() {
     let devices = |items_max: u32| minimal_and(&format!("[batch]\nitems_max = {items_max}\n"));
     let largest = devices(100_000) + "[limits]\ncommands_max = 100000\n";

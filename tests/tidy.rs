@@ -38,7 +38,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("tokio_util", &["shell", "sandbox/http", "sandbox/args", "demo", "cli", "main"]),
     ("axum", &["shell", "sandbox/http", "demo"]),
     ("hyper_util", &["shell", "sandbox/http"]),
-    ("rdkafka", &["shell", "demo"]),
+    // To the configuration it says which properties there are.
+    ("rdkafka", &["shell", "demo", "config"]),
     ("reqwest", &["shell"]),
     ("rustls", &["shell"]),
     ("yup_oauth2", &["shell"]),

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use secrecy::ExposeSecret as _;
+
 use super::convert::config;
 use super::decode::{Decoded, missing};
 use super::endpoint::{Endpoint, is_host_port};
+use super::librdkafka;
 use super::mistakes::{Mistake, Mistakes, Origin};
-use super::owned_properties::owner;
+use super::owned_properties::owned_property;
 use super::security::{self, Problem};
 use super::settings::{AccountSettings, AuthKind, Settings};
 use super::telemetry;
@@ -152,13 +155,20 @@ impl Checker<'_> {
     }
 
     fn properties(&mut self) {
-        for name in self.settings.kafka.properties.keys() {
-            if let Some(instead) = owner(name) {
-                let key = format!("kafka.properties.{name}");
-                self.note(&key, &[], &"", instead.to_owned());
+        let properties = &self.settings.kafka.properties;
+        let problems = security::problems(properties);
+        for (name, property) in properties {
+            let is_told = problems.iter().any(|(told, _)| *told == name.as_str());
+            let refusal = match owned_property(name) {
+                Some(instead) => Some(instead.to_owned()),
+                None if is_told => None,
+                None => librdkafka::refusal(name, property.0.expose_secret()),
+            };
+            if let Some(problem) = refusal {
+                self.note(&format!("kafka.properties.{name}"), &[], &"", problem);
             }
         }
-        for (name, problem) in security::problems(&self.settings.kafka.properties) {
+        for (name, problem) in problems {
             let key = format!("kafka.properties.{name}");
             match problem {
                 Problem::Wrong(problem) => self.note(&key, &[], &"", problem),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::owned_properties::owner;
+use super::owned_properties::owned_property;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,8 +133,9 @@ const HARMLESS_PROPERTIES: [&str; 14] = [
 pub(super) fn is_secret(key: &str) -> bool {
     let property = key.strip_prefix("kafka.properties.");
     key.starts_with("telemetry.otlp_headers")
-        || property
-            .is_some_and(|name| !HARMLESS_PROPERTIES.contains(&name) && owner(name).is_none())
+        || property.is_some_and(|name| {
+            !HARMLESS_PROPERTIES.contains(&name) && owned_property(name).is_none()
+        })
 }
 
 /// The text of a value as it may be printed: quoted, on one line, cut, and without what looks like

@@ -10,6 +10,7 @@ mod convert;
 mod decode;
 mod endpoint;
 mod expected;
+mod librdkafka;
 mod load;
 mod mistakes;
 mod owned_properties;
@@ -24,6 +25,7 @@ pub mod values;
 pub use check::{LOG_LEVEL_EXPECTED, is_log_level};
 pub use load::{ConfigArgs, DEFAULT_FILE, VARIABLE_PREFIX, load, load_text};
 pub use mistakes::{Mistake, Mistakes, Origin};
+pub use owned_properties::owned_property;
 pub use reference::{reference_table, schema};
 pub use settings::{GroupProtocol, LogFormat, OtlpProtocol};
 pub use validated::{

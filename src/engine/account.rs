@@ -173,11 +173,17 @@ impl Account {
 
     /// Which calls the API refuses, and what it said; none while the account works.
     pub(crate) fn refused_because(&self) -> Option<String> {
-        let (kind, because) = Kind::ALL
-            .iter()
-            .zip(&self.refusals)
-            .find_map(|(kind, refusal)| refusal.because.as_ref().map(|because| (kind, because)))?;
-        Some(format!("{}: {because}", kind.plural()))
+        let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (kind, refusal) in Kind::ALL.iter().zip(&self.refusals) {
+            let Some(because) = refusal.because.as_deref() else { continue };
+            match said.iter_mut().find(|(known, _)| *known == because) {
+                Some((_, kinds)) => kinds.push(kind.plural()),
+                None => said.push((because, vec![kind.plural()])),
+            }
+        }
+        let told =
+            |(because, kinds): &(&str, Vec<&str>)| format!("{}: {because}", kinds.join(", "));
+        (!said.is_empty()).then(|| said.iter().map(told).collect::<Vec<_>>().join("; "))
     }
 
     /// The shortest useful time between two polls of one operation, so that all of them together
@@ -185,5 +191,33 @@ impl Account {
     pub(crate) fn poll_interval(&self) -> Duration {
         let operations = u32::try_from(self.batches).unwrap_or(u32::MAX);
         self.quota.interval().saturating_mul(operations.saturating_mul(2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_of_calls_that_are_refused_are_named_and_what_is_said_twice_is_told_once() {
+        let mut account = Account::new(&AccountOptions {
+            name: "main".into(),
+            partner_id: "7".into(),
+            quota_calls: 1,
+            quota_window: Duration::from_secs(1),
+        });
+        let mut refuse = |kind, reason| {
+            account.refuse(Mono::default(), kind, reason, |_| Duration::ZERO);
+            account.refused_because()
+        };
+        assert_eq!(refuse(Kind::Lookup, "401").as_deref(), Some("lookups: 401"));
+        let two = refuse(Kind::Submit, "403");
+        assert_eq!(two.as_deref(), Some("submits: 403; lookups: 401"));
+        let same = refuse(Kind::Submit, "401");
+        assert_eq!(same.as_deref(), Some("submits, lookups: 401"));
+        for kind in Kind::ALL {
+            account.answer(kind);
+        }
+        assert_eq!(account.refused_because(), None);
     }
 }

@@ -17,7 +17,8 @@ use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
 use super::kafka::{
-    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, topic_shapes,
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, repeats,
+    topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
@@ -286,7 +287,13 @@ async fn wait_for_topics(
         match topics_ready(kafka, plan, commands).await {
             Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
                 stats.board.kafka_is_waited_for(&error.to_string());
-                tracing::warn!(%error, wait = ?KAFKA_WAIT, "Kafka is not there yet");
+                if let Some(held_back) = repeats::tell(&error.to_string()) {
+                    let again = (held_back > 0).then_some(held_back);
+                    tracing::warn!(
+                        %error, again, every = ?KAFKA_WAIT,
+                        "Kafka is not there yet; it is asked until it is"
+                    );
+                }
                 tokio::time::sleep(KAFKA_WAIT).await;
             }
             Ok(TopicsReady { lanes, single_copy }) => {

@@ -13,6 +13,8 @@ mod proxy;
 #[path = "../support/python.rs"]
 mod python;
 
+#[path = "../blackbox/asking.rs"]
+mod asking;
 #[path = "../blackbox/client.rs"]
 mod client;
 #[path = "../blackbox/events.rs"]

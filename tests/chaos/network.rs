@@ -1,7 +1,9 @@
 //! The network between worker and broker is slow, breaks, and falls silent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::asking::{ADMIN, Admin};
 use crate::process::wait_for;
 use crate::proxy::Mode;
 use crate::scene::{Scene, broker_proxy, repeated};
@@ -69,4 +71,58 @@ fn a_worker_behind_a_dead_connection_loses_its_partitions_and_doubles_nothing() 
         let is_known = ["not_recorded_proxy", "not_recorded_trouble"].contains(&&*reason);
         assert!(is_known, "{reason}: {report:#}");
     }
+}
+
+/// The client's complaints in a log, without the times at their ends.
+fn complaints(log: &str) -> Vec<&str> {
+    let is_complaint = |line: &&str| {
+        let is_told = line.contains("WARN") || line.contains("ERROR");
+        is_told && line.contains("librdkafka") && !line.contains("again=")
+    };
+    log.lines().filter(is_complaint).map(essence).collect()
+}
+
+fn essence(line: &str) -> &str {
+    let text = line.rsplit_once("librdkafka: ").map_or(line, |(_, text)| text);
+    text.rsplit_once(" (after ").map_or(text, |(text, _)| text)
+}
+
+#[test]
+fn a_worker_that_reaches_no_broker_says_why_says_it_once_and_says_when_it_does_again() {
+    let name = "unreached";
+    let mut scene = Scene::new(name, &[]);
+    for (key, value) in ADMIN {
+        scene.world.set(key, value);
+    }
+    let mut worker = scene.idle_worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    assert_eq!(admin.reason("kafka"), None);
+    scene.disturbances.note("proxy");
+    broker_proxy().set_mode(name, Mode::Refuse);
+    let reason = wait_for("the reason", SOON, || admin.reason("kafka"));
+    assert!(reason.contains("reaches no broker: ") && reason.contains("127.0.0.1"), "{reason}");
+    for half in ["intake", "dispatch"] {
+        let group = format!("{name}.{half}");
+        wait_for("both halves have told it", SOON, || {
+            let log = worker.stderr();
+            let mut lines = log.lines().filter(|line| line.contains("no broker is reached"));
+            lines.any(|line| line.contains(&group)).then_some(())
+        });
+    }
+    wait_for("several attempts", SOON, || (broker_proxy().refused(name) > 20).then_some(()));
+    assert!(admin.is_live() && worker.ended().is_none());
+    let log = worker.stderr();
+    let told = complaints(&log);
+    let different: BTreeSet<&str> = told.iter().copied().collect();
+    assert!(!told.is_empty() && told.len() == different.len(), "{told:#?}");
+
+    broker_proxy().heal(name);
+    wait_for("found again", SOON, || {
+        let log = worker.stderr();
+        (log.matches("Kafka is reached again").count() == 2).then_some(())
+    });
+    admin.wait_until_ready();
+    scene.sell_more(0..20);
+    scene.settle();
 }

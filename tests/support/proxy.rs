@@ -107,6 +107,8 @@ struct State {
     stops: Vec<Stop>,
     connections: BTreeMap<u64, Connection>,
     accepted: u64,
+    /// How often each client was refused.
+    refused: BTreeMap<String, u64>,
 }
 
 #[derive(Clone)]
@@ -161,6 +163,11 @@ impl Proxy {
     pub(crate) fn heal(&self, client: &str) {
         self.set_mode(client, Mode::Pass);
         self.reset(|connection| connection.client == client && connection.has_lost);
+    }
+
+    /// How often these clients were refused.
+    pub(crate) fn refused(&self, client: &str) -> u64 {
+        self.shared.lock().refused.get(client).copied().unwrap_or_default()
     }
 
     /// Resets all connections of these clients; they may connect again.
@@ -295,14 +302,23 @@ impl Shared {
                 }
                 Verdict::Swallow
             }
-            Mode::Refuse => Verdict::Reset,
+            Mode::Refuse => {
+                let client = self.client(id);
+                *self.lock().refused.entry(client).or_default() += 1;
+                Verdict::Reset
+            }
         }
     }
 
-    fn mode(&self, id: u64) -> Mode {
+    fn client(&self, id: u64) -> String {
         let state = self.lock();
-        let client = state.connections.get(&id).map_or("", |connection| &connection.client);
-        let found = state.modes.iter().find(|(known, _)| client == known);
+        state.connections.get(&id).map(|connection| connection.client.clone()).unwrap_or_default()
+    }
+
+    fn mode(&self, id: u64) -> Mode {
+        let client = self.client(id);
+        let state = self.lock();
+        let found = state.modes.iter().find(|(known, _)| client == *known);
         found.map_or(Mode::Pass, |(_, mode)| *mode)
     }
 

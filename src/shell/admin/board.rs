@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::engine::{HeadReport, Report};
+use crate::shell::kafka::Standing;
 use crate::shell::telemetry::metrics::Half;
 
 /// A half or a runtime that has not been heard of for this long hangs. All waits within them are
@@ -96,8 +97,8 @@ pub(in crate::shell) struct DispatchView {
     pub(in crate::shell) heads_taken: Instant,
     /// Lanes whose ledger could not be read so far.
     pub(in crate::shell) unread: Vec<i32>,
-    /// Why the group does not count this worker in; none if it does.
-    pub(in crate::shell) outside: Option<String>,
+    /// How its consumer stands with brokers and group.
+    pub(in crate::shell) standing: Standing,
     /// Commands without outcome.
     pub(in crate::shell) lag: Vec<Lag>,
 }
@@ -117,9 +118,9 @@ pub(in crate::shell) struct IntakeView {
     pub(in crate::shell) in_transaction: usize,
     /// Whether reading is paused because of the backlog.
     pub(in crate::shell) paused: bool,
-    /// Why the group does not count this worker in; none if it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::shell) outside: Option<String>,
+    /// How its consumer stands with brokers and group.
+    #[serde(flatten)]
+    pub(in crate::shell) standing: Standing,
     /// Order events not taken in.
     pub(in crate::shell) lag: Vec<Lag>,
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::board::{Board, DispatchView, Doing, Stage, locked};
+use crate::shell::kafka::Standing;
 use crate::shell::telemetry::metrics::Half;
 
 /// One thing that has to be right.
@@ -62,14 +63,17 @@ impl Board {
 
     fn kafka(&self) -> Option<String> {
         match self.stage() {
-            Stage::Starting => return Some("Kafka has not been asked yet".to_owned()),
+            Stage::Starting => return Some("Kafka is asked for its topics".to_owned()),
             Stage::Waiting(reason) => return Some(reason),
             Stage::Ready => {}
         }
         self.halves().iter().find_map(|half| {
             let name = half.as_str();
             match self.doing(*half) {
-                Doing::Works(_) => None,
+                Doing::Works(_) => {
+                    let reason = self.standing(*half)?.unreached?;
+                    Some(format!("{name} reaches no broker: {reason}"))
+                }
                 Doing::Nothing | Doing::Begins => Some(format!("{name} begins its session")),
                 Doing::Closes => Some(format!("{name} closes its session")),
                 Doing::Waits(reason) => Some(format!("{name} begins anew soon: {reason}")),
@@ -85,19 +89,24 @@ impl Board {
     }
 
     fn group(&self) -> Option<String> {
-        let intake = self.intake().map(|view| view.outside.clone());
-        let dispatch = self.dispatch().map(|view| view.outside.clone());
         self.halves().iter().find_map(|half| {
-            let (name, outside) = match half {
-                Half::Intake => ("intake", &intake),
-                Half::Dispatch => ("dispatch", &dispatch),
-            };
-            match outside {
+            let name = half.as_str();
+            match self.standing(*half) {
                 None => Some(format!("{name} has no session")),
-                Some(Some(state)) => Some(format!("{name} is not in its group: {state}")),
-                Some(None) => None,
+                Some(standing) => {
+                    let state = standing.outside?;
+                    Some(format!("{name} is not in its group: {state}"))
+                }
             }
         })
+    }
+
+    /// How the consumer of a half stands, while that has a session.
+    fn standing(&self, half: Half) -> Option<Standing> {
+        match half {
+            Half::Intake => self.intake().map(|view| view.standing.clone()),
+            Half::Dispatch => self.dispatch().map(|view| view.standing.clone()),
+        }
     }
 }
 
@@ -116,7 +125,12 @@ fn lanes(view: Option<&DispatchView>) -> Option<String> {
     if !view.unread.is_empty() {
         return Some(format!("the ledger of these lanes cannot be read: {:?}", view.unread));
     }
-    (!restoring.is_empty()).then(|| format!("these lanes are being restored: {restoring:?}"))
+    if !restoring.is_empty() {
+        return Some(format!("these lanes are being restored: {restoring:?}"));
+    }
+    // A member of the group may well have none.
+    (view.report.lanes.is_empty() && view.standing.outside.is_some())
+        .then(|| "no lanes are assigned yet: dispatch is not in its group".to_owned())
 }
 
 #[cfg(test)]
@@ -158,7 +172,7 @@ mod tests {
             heads: Arc::default(),
             heads_taken: Instant::now(),
             unread: Vec::new(),
-            outside: None,
+            standing: Standing::default(),
             lag: Vec::new(),
         }
     }
@@ -181,7 +195,7 @@ mod tests {
             backlog: 0,
             in_transaction: 0,
             paused: false,
-            outside: None,
+            standing: Standing::default(),
             lag: Vec::new(),
         });
         assert_eq!(wrong(&board), [], "an account paused by hand does not make it unready");
@@ -208,9 +222,20 @@ mod tests {
             one(view(Vec::new(), Some("HTTP 401"))),
             pair("account:main", "the API refuses the account: HTTP 401")
         );
-        let outside = Some("wait-coord, init".to_owned());
-        let outside = one(DispatchView { outside, ..view(Vec::new(), None) });
+        let standing =
+            Standing { outside: Some("wait-coord, init".to_owned()), ..Standing::default() };
+        let outside =
+            one(DispatchView { standing: standing.clone(), ..view(vec![lane(3, "live")], None) });
         assert_eq!(outside, pair("group", "dispatch is not in its group: wait-coord, init"));
+        let without_lanes = one(DispatchView { standing, ..view(Vec::new(), None) });
+        let names: Vec<&str> = without_lanes.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["group", "lanes"], "a member that was not taken in yet has no lanes");
+        let unreached = Some("SASL authentication error".to_owned());
+        let standing = Standing { unreached, ..Standing::default() };
+        assert_eq!(
+            one(DispatchView { standing, ..view(Vec::new(), None) }),
+            pair("kafka", "dispatch reaches no broker: SASL authentication error")
+        );
         one(view(Vec::new(), None));
         board.set_draining();
         assert_eq!(wrong(&board), pair("draining", "the worker drains"));

@@ -74,7 +74,7 @@ impl Teller {
         }
         if now.mono >= self.next_show {
             self.next_show = now.mono + SHOW_EVERY;
-            let (outside, ends) = consumer.told();
+            let (standing, ends) = consumer.told();
             let lag = |end: &End| {
                 let lane = report.lanes.iter().find(|lane| lane.partition == end.partition)?;
                 let done = (lane.phase == "live").then_some(lane.watermark)?;
@@ -88,7 +88,7 @@ impl Teller {
                 heads: Arc::clone(&self.heads),
                 heads_taken: self.heads_taken.unwrap_or(taken),
                 unread: unread.partitions().map(|partition| partition.0).collect(),
-                outside,
+                standing,
                 lag: ends.iter().filter_map(lag).collect(),
                 report: report.clone(),
             });

@@ -361,14 +361,14 @@ impl Session {
 
     /// Puts up how the session stands.
     fn show(&self) {
-        let (outside, ends) = self.consumer.told();
+        let (standing, ends) = self.consumer.told();
         self.intake.stats.board.show_intake(IntakeView {
             taken: std::time::Instant::now(),
             partitions: self.owned.len(),
             backlog: self.backlog.len(),
             in_transaction: self.running.len(),
             paused: self.paused,
-            outside,
+            standing,
             lag: tell::lag(&self.owned, &self.done, &ends),
         });
     }

@@ -1,7 +1,7 @@
-//! Which librdkafka settings every client gets, and which of them a user may not change.
+//! Which librdkafka settings every client gets.
 //!
-//! The protocol of the worker rests on some settings (read committed, no automatic commits, …).
-//! They are in one list here, and a user's property that would change one is refused at start.
+//! The protocol of the worker rests on some of them (read committed, no automatic commits, …). A
+//! user's property that would change one of those is refused ([`owned_property`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +12,9 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
+
+use super::repeats;
+use crate::config::owned_property;
 
 /// How members of a consumer group agree on who reads what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,12 +98,12 @@ impl fmt::Debug for KafkaOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A user's property would break the worker.
-    #[error("the property `{key}` cannot be set: {reason}; remove it")]
-    Forced {
+    #[error("the property `{key}` is {instead}")]
+    Owned {
         /// The property.
         key: String,
-        /// Why it is the worker's own.
-        reason: &'static str,
+        /// What to do instead.
+        instead: &'static str,
     },
     /// librdkafka refuses a property. Its value may be a secret and is not shown.
     #[error("the Kafka client refuses the property `{key}`: {reason}")]
@@ -135,47 +138,6 @@ pub(super) enum Role<'a> {
     Admin,
 }
 
-const OPTION: &str = "it has an option of its own in the worker's configuration";
-const EXACTLY_ONCE: &str = "the worker's transactions depend on its value";
-const OWNERSHIP: &str = "the worker's handling of rebalances depends on its value";
-
-/// Properties that are the worker's own, librdkafka's other names for them included.
-const FORCED: [(&str, &str); 33] = [
-    ("bootstrap.servers", OPTION),
-    ("metadata.broker.list", OPTION),
-    ("client.id", OPTION),
-    ("group.id", OPTION),
-    ("group.instance.id", OPTION),
-    ("group.protocol", OPTION),
-    ("session.timeout.ms", OPTION),
-    ("max.poll.interval.ms", OPTION),
-    ("transaction.timeout.ms", OPTION),
-    ("queued.max.messages.kbytes", OPTION),
-    ("message.max.bytes", OPTION),
-    ("transactional.id", EXACTLY_ONCE),
-    ("enable.idempotence", EXACTLY_ONCE),
-    ("enable.gapless.guarantee", EXACTLY_ONCE),
-    ("acks", EXACTLY_ONCE),
-    ("request.required.acks", EXACTLY_ONCE),
-    ("retries", EXACTLY_ONCE),
-    ("message.send.max.retries", EXACTLY_ONCE),
-    ("message.timeout.ms", EXACTLY_ONCE),
-    ("delivery.timeout.ms", EXACTLY_ONCE),
-    ("batch.size", EXACTLY_ONCE),
-    ("isolation.level", EXACTLY_ONCE),
-    ("enable.auto.commit", EXACTLY_ONCE),
-    ("auto.commit.enable", EXACTLY_ONCE),
-    ("enable.auto.offset.store", EXACTLY_ONCE),
-    ("auto.offset.reset", EXACTLY_ONCE),
-    ("enable.partition.eof", OWNERSHIP),
-    ("partition.assignment.strategy", OWNERSHIP),
-    ("group.remote.assignor", OWNERSHIP),
-    ("allow.auto.create.topics", "a topic is made by `topics create`, with the right settings"),
-    ("consume.callback.max.messages", "the worker does not use callbacks"),
-    ("statistics.interval.ms", "the worker sees by them whether the group has taken it in"),
-    ("log.queue", "librdkafka's log goes into the worker's"),
-];
-
 /// How often a member of a group tells its state; see `membership`.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
@@ -191,8 +153,8 @@ const READER_KBYTES_MAX: u32 = 1_024;
 pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientConfig, ClientError> {
     let mut config = ClientConfig::new();
     for (key, value) in &options.properties {
-        if let Some((_, reason)) = FORCED.iter().find(|(forced, _)| forced == key) {
-            return Err(ClientError::Forced { key: key.clone(), reason });
+        if let Some(instead) = owned_property(key) {
+            return Err(ClientError::Owned { key: key.clone(), instead });
         }
         config.set(key, value);
     }
@@ -316,28 +278,39 @@ impl ClientContext for LogContext {
 
 impl ConsumerContext for LogContext {}
 
+/// A line of librdkafka's log; see [`repeats`] for how often.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    if matches!(level, RDKafkaLogLevel::Debug) {
+        tracing::debug!(target: "librdkafka", facility, "{message}");
+        return;
+    }
+    let Some(held_back) = repeats::tell(message) else { return };
+    let again = (held_back > 0).then_some(held_back);
     match level {
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", facility, "{message}");
+            tracing::error!(target: "librdkafka", facility, again, "{message}");
         }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::info!(target: "librdkafka", facility, "{message}");
+        RDKafkaLogLevel::Warning => {
+            tracing::warn!(target: "librdkafka", facility, again, "{message}");
         }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::info!(target: "librdkafka", facility, again, "{message}");
+        }
     }
 }
 
+/// What a client complains of. Most of it is in the log already, in the same words.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
     // The end of a partition is asked for and no error.
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
         return;
     }
-    tracing::warn!(target: "librdkafka", %error, "{reason}");
+    let Some(held_back) = repeats::tell(reason) else { return };
+    let again = (held_back > 0).then_some(held_back);
+    tracing::warn!(target: "librdkafka", %error, again, "{reason}");
 }
 
 fn log_level() -> RDKafkaLogLevel {
@@ -391,11 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_property_is_refused_by_name_and_with_a_reason() {
-        for (key, reason) in FORCED {
-            for role in ROLES {
-                let error = config(&with(key, "x"), role).err().unwrap().to_string();
-                assert!(error.contains(key) && error.contains(reason), "{error}");
+    fn no_client_lets_a_property_be_set_that_is_the_workers_own() {
+        // What the worker sets is its own, but for what is a default only.
+        let defaults = |key: &str| key.starts_with("fetch.") || key.ends_with("backoff.max.ms");
+        for role in ROLES {
+            let own = config(&KafkaOptions::default(), role).unwrap();
+            for key in own.config_map().keys().filter(|key| !defaults(key)) {
+                if ["linger.ms", "heartbeat.interval.ms"].contains(key) {
+                    continue;
+                }
+                let error = config(&with(key, "x"), role).err();
+                let error = error.unwrap_or_else(|| panic!("{key} can be set")).to_string();
+                assert!(error.contains(key) && error.contains("not to be set"), "{error}");
             }
         }
     }

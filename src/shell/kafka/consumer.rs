@@ -13,7 +13,7 @@ use super::client::{ClientError, KafkaOptions, Role, config, refused};
 use super::consumer_thread::{Limits, Member};
 use super::ends::End;
 use super::membership;
-use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext, Told};
+use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext, Standing, Told};
 use super::record::RecordBatch;
 
 /// When an assigned partition begins to be read.
@@ -132,7 +132,7 @@ impl Consumer {
         };
         let told = Told::default();
         let client = config(kafka, Role::Member { report_ends: single.is_some() })?
-            .create_with_context(RebalanceContext::new(kafka.group_protocol, told.clone()))
+            .create_with_context(RebalanceContext::new(kafka, told.clone()))
             .map_err(|error| refused(CLIENT, &error))?;
         let (commands, inbox) = mpsc::channel();
         // A heartbeat may have been the last thing that the group heard.
@@ -184,9 +184,8 @@ impl Consumer {
         self.end();
     }
 
-    /// In which state the client is while the group does not count it in, none if it does; and
-    /// where the partitions end. A few seconds old.
-    pub(in crate::shell) fn told(&self) -> (Option<String>, Vec<End>) {
+    /// How it stands, and where its partitions end.
+    pub(in crate::shell) fn told(&self) -> (Standing, Vec<End>) {
         self.told.get()
     }
 

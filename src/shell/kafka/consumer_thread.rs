@@ -321,8 +321,11 @@ impl Member {
             }
             return;
         }
-        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        (self.sink)(ConsumerEvent::Error { fatal, text: error.to_string() });
+        // The context has been told of it already, with a reason; what is not fatal librdkafka
+        // mends itself.
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            (self.sink)(ConsumerEvent::Error { fatal: true, text: error.to_string() });
+        }
     }
 
     fn answer_queries(&mut self) {

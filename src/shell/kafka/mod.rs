@@ -22,11 +22,14 @@ mod ends;
 mod membership;
 mod offsets;
 mod producer_thread;
+mod reach;
+pub(in crate::shell) mod repeats;
 mod transaction;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
 pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
 pub(in crate::shell) use ends::End;
+pub(in crate::shell) use rebalance::Standing;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -19,12 +19,14 @@ use rdkafka::consumer::{
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+use serde::Serialize;
 
 use super::TopicPartition;
-use super::client::{GroupProtocol, log_error, log_line};
+use super::client::{KafkaOptions, log_error, log_line};
 use super::consumer::Command;
 use super::ends::{self, End};
 use super::membership::Membership;
+use super::reach::Reach;
 
 /// Membership of the group in one ownership epoch. A transaction whose contents were decided in
 /// an epoch must carry the membership of that very epoch; a later one would let it pass although
@@ -87,30 +89,39 @@ pub(super) enum Notice {
     Revoke { partitions: TopicPartitionList, lost: bool },
 }
 
-/// What the statistics told last, for those who watch.
+/// How a consumer stands, as its client told last: a few seconds old.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(in crate::shell) struct Standing {
+    /// Why no broker is reached; none while one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::shell) unreached: Option<String>,
+    /// In which state the client is while the group does not count it in; none if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::shell) outside: Option<String>,
+}
+
+/// The standing, and where the partitions end, for those who watch.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told(Arc<Mutex<(Option<String>, Vec<End>)>>);
+pub(super) struct Told(Arc<Mutex<(Standing, Vec<End>)>>);
 
 impl Told {
-    /// In which state the client is while the group does not count it in, and where the partitions
-    /// end.
-    pub(super) fn get(&self) -> (Option<String>, Vec<End>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn get(&self) -> (Standing, Vec<End>) {
+        locked(&self.0).clone()
     }
 
     fn set_outside(&self, membership: &Membership) {
-        let outside = membership.outside().map(str::to_owned);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = outside;
+        locked(&self.0).0.outside = membership.outside().map(str::to_owned);
     }
+}
 
-    fn set_ends(&self, ends: Vec<End>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = ends;
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// librdkafka's callbacks: they only leave notices.
 pub(super) struct RebalanceContext {
     membership: Mutex<Membership>,
+    reach: Mutex<Reach>,
     told: Told,
     notices: Mutex<VecDeque<Notice>>,
     /// While the consumer closes there is nobody left who would release anything.
@@ -118,11 +129,12 @@ pub(super) struct RebalanceContext {
 }
 
 impl RebalanceContext {
-    pub(super) fn new(protocol: GroupProtocol, told: Told) -> Self {
-        let membership = Membership::new(protocol, Instant::now());
+    pub(super) fn new(options: &KafkaOptions, told: Told) -> Self {
+        let membership = Membership::new(options.group_protocol, Instant::now());
         told.set_outside(&membership);
         Self {
             membership: Mutex::new(membership),
+            reach: Mutex::new(Reach::new(options.group_id.clone())),
             told,
             notices: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -131,19 +143,19 @@ impl RebalanceContext {
 
     /// Why the member has to be made anew, if it has been outside of the group for too long.
     pub(super) fn outside_for(&self, limit: Duration) -> Option<String> {
-        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let membership = locked(&self.membership);
         membership.complaint(Instant::now(), limit)
     }
 
     /// The group has handed out partitions.
     pub(super) fn taken_in(&self) {
-        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut membership = locked(&self.membership);
         membership.taken_in();
         self.told.set_outside(&membership);
     }
 
     pub(super) fn next_notice(&self) -> Option<Notice> {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        locked(&self.notices).pop_front()
     }
 
     pub(super) fn close(&self) {
@@ -158,13 +170,19 @@ impl ClientContext for RebalanceContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+        locked(&self.reach).complain(&error, reason, Instant::now());
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        let mut membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        membership.note(statistics, Instant::now());
+        let now = Instant::now();
+        let mut membership = locked(&self.membership);
+        membership.note(statistics, now);
         self.told.set_outside(&membership);
-        self.told.set_ends(ends::read(statistics));
+        let mut reach = locked(&self.reach);
+        reach.note(statistics, now);
+        let mut told = locked(&self.told.0);
+        told.0.unreached = reach.lost().map(str::to_owned);
+        told.1 = ends::read(statistics);
     }
 }
 
@@ -190,7 +208,7 @@ impl ConsumerContext for RebalanceContext {
             let lost = consumer.assignment_lost();
             Notice::Revoke { partitions: partitions.clone(), lost }
         };
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push_back(notice);
+        locked(&self.notices).push_back(notice);
     }
 }
 
