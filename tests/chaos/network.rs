@@ -91,7 +91,8 @@ fn essence(line: &str) -> &str {
 fn a_worker_that_reaches_no_broker_says_why_says_it_once_and_says_when_it_does_again() {
     let name = "unreached";
     let mut scene = Scene::new(name, &[]);
-    for (key, value) in ADMIN {
+    // By default it is quieter than that.
+    for (key, value) in ADMIN.into_iter().chain([("log.level", "\"info,librdkafka=info\"")]) {
         scene.world.set(key, value);
     }
     let mut worker = scene.idle_worker();
@@ -101,7 +102,7 @@ fn a_worker_that_reaches_no_broker_says_why_says_it_once_and_says_when_it_does_a
     scene.disturbances.note("proxy");
     broker_proxy().set_mode(name, Mode::Refuse);
     let reason = wait_for("the reason", SOON, || admin.reason("kafka"));
-    assert!(reason.contains("reaches no broker: ") && reason.contains("127.0.0.1"), "{reason}");
+    assert!(reason.contains("reaches no broker: "), "{reason}");
     for half in ["intake", "dispatch"] {
         let group = format!("{name}.{half}");
         wait_for("both halves have told it", SOON, || {

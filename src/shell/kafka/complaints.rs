@@ -24,7 +24,7 @@ pub(super) struct Worst(Option<(u8, Instant, String)>);
 
 impl Worst {
     pub(super) fn note(&mut self, error: &KafkaError, reason: &str, now: Instant) {
-        let weight = weight(error.rdkafka_error_code());
+        let Some(weight) = weight(error.rdkafka_error_code()) else { return };
         let outweighs = |(known, at, _): &(u8, Instant, String)| {
             *known <= weight || now.saturating_duration_since(*at) > OVER
         };
@@ -44,8 +44,10 @@ impl Worst {
 
 /// How much an error tells: that all brokers are down is said of each one that cannot be reached,
 /// and that one cannot be reached of each that refuses us.
-fn weight(code: Option<RDKafkaErrorCode>) -> u8 {
-    match code {
+fn weight(code: Option<RDKafkaErrorCode>) -> Option<u8> {
+    Some(match code {
+        // Is asked for, and no error.
+        Some(RDKafkaErrorCode::PartitionEOF) => return None,
         Some(
             RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SSL
@@ -55,7 +57,7 @@ fn weight(code: Option<RDKafkaErrorCode>) -> u8 {
         Some(RDKafkaErrorCode::Resolve) => 2,
         Some(RDKafkaErrorCode::AllBrokersDown) => 0,
         _ => 1,
-    }
+    })
 }
 
 /// Notes the complaint that tells most.
@@ -113,6 +115,7 @@ mod tests {
         assert_eq!(note(transport, gone, 61).as_deref(), Some(refused));
         assert_eq!(note(transport, gone, 62).as_deref(), Some(gone), "the password is over");
         worst.clear();
+        worst.note(&KafkaError::Global(RDKafkaErrorCode::PartitionEOF), "the end", start);
         assert_eq!(worst.get(), None);
     }
 }

@@ -2,7 +2,7 @@
 //! first, its complaints the second.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use serde::Deserialize;
@@ -24,6 +24,11 @@ struct Broker<'a> {
 /// Connected, or proving itself anew without having been away.
 const CONNECTED: [&str; 2] = ["UP", "REAUTH"];
 
+/// A client that has no connection for this long and does not say why. A connection that is cut
+/// off is no complaint, and the next attempt may be cut off, too.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENT: &str = "connections are cut off, or never come about; the client does not say why";
+
 /// Whether any broker is connected; none if what is told cannot be read.
 fn is_reached(statistics: &[u8]) -> Option<bool> {
     let Statistics { brokers } = serde_json::from_slice(statistics).ok()?;
@@ -35,12 +40,13 @@ fn is_reached(statistics: &[u8]) -> Option<bool> {
 pub(super) struct Reach {
     group: String,
     worst: Worst,
-    lost: Option<Instant>,
+    /// Since when no broker is connected, and whether that is more than a moment.
+    apart: Option<(Instant, bool)>,
 }
 
 impl Reach {
     pub(super) fn new(group: String) -> Self {
-        Self { group, worst: Worst::default(), lost: None }
+        Self { group, worst: Worst::default(), apart: None }
     }
 
     /// Takes in a complaint.
@@ -53,20 +59,20 @@ impl Reach {
         let Some(is_reached) = is_reached(statistics) else { return };
         if is_reached {
             self.worst.clear();
-            if let Some(since) = self.lost.take() {
-                let lost_for = now.saturating_duration_since(since);
-                tracing::info!(group = self.group, ?lost_for, "Kafka is reached again");
+            if let Some((since, true)) = self.apart.take() {
+                let apart_for = now.saturating_duration_since(since);
+                tracing::info!(group = self.group, ?apart_for, "Kafka is reached again");
             }
             return;
         }
-        // Without a complaint the client is still at its first attempt.
-        let Some(reason) = self.worst.get() else { return };
-        let since = *self.lost.get_or_insert(now);
+        let (since, is_lost) = self.apart.get_or_insert((now, false));
+        let apart_for = now.saturating_duration_since(*since);
+        *is_lost = *is_lost || self.worst.get().is_some() || apart_for >= SILENCE_MAX;
+        let Some(reason) = self.lost() else { return };
         if repeats::tell(&format!("{}: {reason}", self.group)).is_some() {
-            let lost_for = now.saturating_duration_since(since);
             tracing::warn!(
                 group = self.group,
-                ?lost_for,
+                ?apart_for,
                 reason,
                 "no broker is reached; the worker waits, nothing is lost"
             );
@@ -75,7 +81,8 @@ impl Reach {
 
     /// Why no broker is reached; none while one is.
     pub(super) fn lost(&self) -> Option<&str> {
-        self.lost.and_then(|_| self.worst.get())
+        let (_, is_lost) = self.apart?;
+        is_lost.then(|| self.worst.get().unwrap_or(SILENT))
     }
 }
 
@@ -113,5 +120,21 @@ mod tests {
         assert_eq!(reach.lost(), None);
         reach.note(&told(["DOWN", "DOWN"]), now);
         assert_eq!(reach.lost(), None, "an old complaint explains no new silence");
+    }
+
+    #[test]
+    fn a_client_that_is_apart_for_longer_than_a_moment_is_told_of_though_it_says_nothing() {
+        let start = Instant::now();
+        let mut reach = Reach::new("silent.dispatch".into());
+        let mut lost = |states, seconds| {
+            reach.note(&told(states), start + Duration::from_secs(seconds));
+            reach.lost().map(str::to_owned)
+        };
+        assert_eq!(lost(["TRY_CONNECT", "DOWN"], 5), None);
+        assert_eq!(lost(["UP", "DOWN"], 10), None);
+        assert_eq!(lost(["CONNECT", "DOWN"], 15), None);
+        assert_eq!(lost(["APIVERSION_QUERY", "DOWN"], 20), None);
+        assert_eq!(lost(["DOWN", "DOWN"], 25).as_deref(), Some(SILENT));
+        assert_eq!(lost(["UP", "INIT"], 30), None);
     }
 }
