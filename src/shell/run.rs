@@ -43,7 +43,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// A client of the API cannot be made.
-    #[error("account {account}: {source}")]
+    #[error("the client of account {account} cannot be made")]
     Account {
         /// The account.
         account: Arc<str>,
