@@ -2,6 +2,7 @@
 
 mod causes;
 mod clock;
+mod limit;
 mod stats;
 mod topics;
 

@@ -271,7 +271,9 @@ async fn work(
             intake::run(Arc::new(intake), drain.clone()).await;
         }
     };
-    tokio::join!(taking, dispatch::run(Arc::new(dispatch), drain.clone()));
+    let dispatch = Arc::new(dispatch);
+    tokio::join!(taking, dispatch::run(Arc::clone(&dispatch), drain.clone()));
+    dispatch.stats.unusable.tell_rest(&dispatch.topics);
 }
 
 /// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of
