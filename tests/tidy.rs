@@ -403,6 +403,14 @@ fn printing(source: &Source) -> Vec<String> {
     found.map(|window| source.at(window[0].0, "printing is for cli, demo and main")).collect()
 }
 
+/// An error that says itself what caused it, and names the cause too: whoever prints both says it
+/// twice.
+fn doubled(source: &Source) -> Vec<String> {
+    let lines = source.text.lines().zip(1..);
+    let named = lines.filter(|(line, _)| source.place().is_some() && line.contains("{source"));
+    named.map(|(_, number)| source.at(number, "name it otherwise, such as {reason}")).collect()
+}
+
 fn panics(source: &Source) -> Vec<String> {
     if source.place().is_none() {
         return Vec::new();
@@ -448,7 +456,7 @@ fn words(path: &str, text: &str) -> Vec<String> {
 }
 
 fn faults(source: &Source) -> Vec<String> {
-    [arrows, crates, world, too_long, ill_formed, printing, panics]
+    [arrows, crates, world, too_long, ill_formed, printing, panics, doubled]
         .iter()
         .flat_map(|rule| rule(source))
         .collect()
@@ -627,6 +635,15 @@ fn calls_that_panic_are_found_unless_they_are_allowed_or_in_tests() {
     assert_eq!(model("#[allow(clippy::unwrap_used)]\nlet a = b.expect(\"b\");").len(), 1);
     assert_eq!(model("#[cfg(test)]\nmod tests { fn a() { b.unwrap() } }").len(), 0);
     assert_eq!(found("tests/a.rs", panics, "b.unwrap();").len(), 0);
+}
+
+#[test]
+fn an_error_that_says_its_cause_and_names_it_too_is_found() {
+    let shell = |text| found("src/shell/a.rs", doubled, text);
+    assert_eq!(shell("#[error(\"no answer: {source}\")]").len(), 1);
+    assert_eq!(shell("#[error(\n\"no answer: {source:?}\"\n)]").len(), 1);
+    assert_eq!(shell("#[error(\"no answer: {reason}\")]").len(), 0);
+    assert_eq!(found("tests/a.rs", doubled, "format!(\"{source}\")").len(), 0);
 }
 
 #[test]

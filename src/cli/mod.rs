@@ -10,8 +10,8 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, ConfigArgs};
 use crate::demo::{self, DemoArgs, SummaryForm};
 use crate::sandbox::{self, SandboxArgs};
-use crate::shell::runtime;
 use crate::shell::telemetry::logs;
+use crate::shell::{chain, runtime};
 use crate::wire::schema;
 
 /// The configuration has mistakes (`EX_USAGE`).
@@ -167,6 +167,6 @@ fn start_logs(default: &str) -> Result<(), ExitCode> {
 
 #[allow(clippy::print_stderr)]
 fn failed(what: &str, error: &anyhow::Error) -> ExitCode {
-    eprintln!("{what}: {error:#}");
+    eprintln!("{what}: {}", chain(&**error));
     ExitCode::FAILURE
 }

@@ -6,8 +6,9 @@ use anyhow::Context as _;
 
 use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
+use crate::shell::chain;
 use crate::shell::kafka::{self, TopicReport};
-use crate::shell::run::{self, Ended, SINGLE_COPY, TopicsReady};
+use crate::shell::run::{self, Ended, SINGLE_COPY, StartError, TopicsReady};
 use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
 
@@ -85,11 +86,13 @@ async fn try_out(config: &Config) -> bool {
         [] => format!("{lanes} lanes"),
         topics => format!("{lanes} lanes, but {}: {SINGLE_COPY}", topics.join(", ")),
     });
-    say("Kafka and topics", topics.map_err(|error| error.to_string()));
+    say("Kafka and topics", topics.map_err(|error| chain(&error)));
     for account in &config.accounts {
         let one = Config { accounts: vec![account.clone()], ..config.clone() };
         let result = match run::clients(&one, None).await {
-            Err(error) => Err(error.to_string()),
+            // The line names the account already.
+            Err(StartError::Account { source, .. }) => Err(chain(&source)),
+            Err(error) => Err(chain(&error)),
             Ok(clients) => match clients.first() {
                 Some(client) => client.check().await.map_err(|failure| failure.to_string()),
                 None => Ok(()),

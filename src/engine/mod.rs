@@ -8,6 +8,8 @@ mod account;
 mod backoff;
 mod batch;
 mod batcher;
+#[cfg(test)]
+pub(crate) mod captured;
 mod commit;
 mod device_map;
 mod effect;

@@ -1,6 +1,8 @@
 //! Doing: the room that talks to Kafka, to HTTP and to the clock.
 
+mod causes;
 mod clock;
+mod limit;
 mod stats;
 mod topics;
 
@@ -15,6 +17,7 @@ pub mod runtime;
 mod shutdown;
 pub mod telemetry;
 
+pub use causes::chain;
 pub use clock::Clock;
 pub use stats::{Count, Stats};
 pub use topics::Topics;

@@ -44,7 +44,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// A client of the API cannot be made.
-    #[error("account {account}: {source}")]
+    #[error("the client of account {account} cannot be made")]
     Account {
         /// The account.
         account: Arc<str>,
@@ -272,7 +272,9 @@ async fn work(
             intake::run(Arc::new(intake), drain.clone()).await;
         }
     };
-    tokio::join!(taking, dispatch::run(Arc::new(dispatch), drain.clone()));
+    let dispatch = Arc::new(dispatch);
+    tokio::join!(taking, dispatch::run(Arc::clone(&dispatch), drain.clone()));
+    dispatch.stats.unusable.tell_rest(&dispatch.topics);
 }
 
 /// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of

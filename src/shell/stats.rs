@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::admin::Board;
+use super::telemetry::Unusable;
 use super::telemetry::metrics::Metrics;
 
 /// A count that only grows, or a gauge that is set.
@@ -72,6 +73,8 @@ pub struct Stats {
     pub metrics: Metrics,
     /// How the halves stand.
     pub board: Board,
+    /// Logs what could not be used.
+    pub(in crate::shell) unusable: Unusable,
 }
 
 impl Stats {

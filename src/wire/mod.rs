@@ -15,3 +15,4 @@ mod device;
 mod json;
 
 pub use device::DeviceJson;
+pub(crate) use json::shorten;

@@ -34,10 +34,16 @@ fn wrong_records() -> Vec<(&'static str, Option<Vec<u8>>, &'static str)> {
     ]
 }
 
+/// The line of a log that holds all of these.
+fn log_line(log: &str, parts: &[&str]) -> Option<String> {
+    let found = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+    found.map(str::to_owned)
+}
+
 #[test]
 fn records_that_cannot_be_understood_become_dead_letters_and_nothing_stops() {
     let mut world = World::new("dead-letters", Setup::default());
-    let _worker = world.worker();
+    let worker = world.worker();
     let orders = world.topic("orders");
     let wrong = wrong_records();
     let before = sale("before", "order-1", "100", &[1]);
@@ -78,6 +84,10 @@ fn records_that_cannot_be_understood_become_dead_letters_and_nothing_stops() {
         // Two mebibytes are more than the topic of dead letters takes; the order topic has them.
         let kept = if *name == "large" { &None } else { value };
         assert!(letter.value == *kept, "{name}: its bytes are not as they were");
+        let place = format!("partition={partition} offset={offset} class=\"{class}\"");
+        wait_for(&format!("the log's line of {name}"), SOON, || {
+            log_line(&worker.stderr(), &["is a dead letter now", &orders, &place])
+        });
     }
     invariants::hold(&world);
 }
@@ -85,7 +95,7 @@ fn records_that_cannot_be_understood_become_dead_letters_and_nothing_stops() {
 #[test]
 fn a_foreign_record_among_the_commands_becomes_a_dead_letter_and_the_lane_goes_on() {
     let mut world = World::new("foreign-commands", Setup::default());
-    let _worker = world.worker();
+    let worker = world.worker();
     world.send(&[sale("before", "order-1", "100", &[1])]);
     world.wait_for_outcomes(1, SOON);
     let topic = world.topic("commands");
@@ -117,13 +127,17 @@ fn a_foreign_record_among_the_commands_becomes_a_dead_letter_and_the_lane_goes_o
         assert_eq!(letter.key_text(), "somebody");
         assert!(values.contains(&letter.value.as_deref()), "{letter:?}");
     }
+    let line = wait_for("the log's line of a foreign record", SOON, || {
+        log_line(&worker.stderr(), &["is a dead letter now", "class=\"invalid_command\""])
+    });
+    assert!(line.contains(&topic) && line.contains("offset="), "{line}");
     invariants::hold(&world);
 }
 
 #[test]
 fn a_bad_device_fails_alone_with_an_input_code() {
     let mut world = World::new("bad-devices", Setup::default());
-    let _worker = world.worker();
+    let worker = world.worker();
 
     let mut mixed = sale("mixed", "order-1", "100", &[1, 2, 2, 3]);
     let wrong_check_digit = {
@@ -163,6 +177,18 @@ fn a_bad_device_fails_alone_with_an_input_code() {
     refused(world.outcome_of("both"), "input.invalid_customer");
     refused(world.outcome_of("account"), "input.unknown_account");
     refused(world.outcome_of("nobody"), "input.invalid_customer");
+
+    let said = |parts: &[&str]| {
+        wait_for("the log's line of a refused device", SOON, || {
+            let all = [&["a line of an order is refused", "orders", "offset="], parts].concat();
+            log_line(&worker.stderr(), &all)
+        })
+    };
+    said(&["event_id=\"mixed\"", "order_id=\"order-1\"", "code=\"input.invalid_imei\""]);
+    let duplicate = said(&["line=\"2\"", "code=\"input.duplicate_device\""]);
+    let masked = format!("device=\"imei:…{}\"", &imei(2)[11..]);
+    assert!(duplicate.contains(&masked) && !duplicate.contains(&imei(2)), "{duplicate}");
+    said(&["order_id=\"order-3\"", "account=\"nobody\"", "code=\"input.unknown_account\""]);
 
     assert_eq!(world.commands.len(), 3, "what is refused is no command");
     assert_eq!(world.sandbox.device(&key(3)).unwrap()["claim"]["customerId"], "100");

@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::VARIABLE_PREFIX;
+use crate::shell::chain;
 
 /// Worker processes. The first has a name that stays, so that its restarts move no partitions; the
 /// others have none, so that each of their deaths moves partitions twice.
@@ -136,7 +137,7 @@ impl Fleet {
                 None => self.watch(),
             };
             if let Err(error) = result {
-                lock(&self.done).failed = Some(format!("{error:#}"));
+                lock(&self.done).failed = Some(chain(&*error));
                 return;
             }
         }

@@ -162,7 +162,8 @@ impl Worker {
             let account = batch.account;
             // After an outage longer than the deadline the operation may have ended long ago.
             if now.mono >= batch.deadline && batch.is_polled {
-                self.verify_all(ix, &Why::Deadline);
+                let is_known = batch.vanished.is_none();
+                self.verify_all(ix, if is_known { &Why::Deadline } else { &Why::Vanished });
             } else {
                 self.account(account).polls.push_back(ix);
             }
@@ -202,17 +203,17 @@ impl Worker {
             }
             Ok(OperationReply::Done { results }) => self.on_results(now, ix, results),
             Ok(OperationReply::Failed { code, message }) => {
-                tracing::warn!(
-                    code,
-                    message,
-                    "an operation failed as a whole; its devices are looked up"
+                self.tell_operation(
+                    ix,
+                    Some(&format!("code {code}: {message}")),
+                    None,
+                    "an operation failed as a whole; its devices are looked up",
                 );
                 self.verify_all(ix, &Why::OperationFailed { code, message: message.into() });
             }
-            Err(CallFailure::NotFound) => self.on_vanished(now, ix),
+            Err(CallFailure::NotFound) => self.on_vanished(now, ix, None),
             Err(CallFailure::Rejected { status, message, .. }) => {
-                tracing::warn!(status, message, "a poll was rejected");
-                self.on_vanished(now, ix);
+                self.on_vanished(now, ix, Some(&format!("{status}: {message}")));
             }
             Err(CallFailure::NotSent { reason } | CallFailure::Ambiguous { reason }) => {
                 let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
@@ -232,21 +233,23 @@ impl Worker {
     }
 
     /// The API does not know the operation: perhaps not yet everywhere, perhaps it has forgotten
-    /// one that still runs. It is asked again for the grace time, then the devices say what became
-    /// of it.
-    fn on_vanished(&mut self, now: Now, ix: BatchIx) {
+    /// one that still runs. It is asked again for the grace time, or until the operation's deadline
+    /// if that is sooner; then the devices say what became of it.
+    fn on_vanished(&mut self, now: Now, ix: BatchIx, reason: Option<&str>) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
-        let account = batch.account;
+        let (account, deadline) = (batch.account, batch.deadline);
         let since = *batch.vanished.get_or_insert(now.mono);
         let left = self.options.ambiguous_grace.saturating_sub(now.mono.since(since));
         if left.is_zero() {
             return self.verify_all(ix, &Why::Vanished);
         }
         if since == now.mono {
-            tracing::warn!(
-                batch = %batch.id, grace = ?self.options.ambiguous_grace,
-                "the API does not know an operation that it named; it is asked again until the \
-                 grace time is over, then its devices are looked up"
+            self.tell_operation(
+                ix,
+                reason,
+                Some(left.min(deadline.since(now.mono))),
+                "the API does not know an operation that it named; it is asked again for a while, \
+                 then the devices are looked up",
             );
         }
         let interval = self.account(account).poll_interval();

@@ -3,13 +3,20 @@
 //!
 //! An event that nobody wants costs a look at its level: what it says is put together only then.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::engine::batch::{Batch, BatchIx};
-use crate::model::{CallFailure, DeviceState, OperationReply, PackedCommand, Status, Verdict};
+use crate::model::{
+    CallFailure, DeviceState, FailureCode, OperationReply, PackedCommand, Status, Verdict,
+};
 
 use super::Worker;
 use super::calls::Call;
+
+/// Unresolved outcomes of a batch that get a line each; more of them get one together. An operation
+/// that vanishes takes up to a thousand devices along, and the first ones tell what it is about.
+const UNRESOLVED_TOLD: u32 = 3;
 
 /// The device, masked.
 fn device(command: &PackedCommand) -> Option<String> {
@@ -109,6 +116,86 @@ impl Worker {
             unresolved = count(Status::Unresolved),
             "a batch is done: its devices have outcomes, or go on in other batches"
         );
+        self.tell_many_unresolved(batch);
+    }
+
+    /// How many unresolved outcomes there were, if not each had a line.
+    fn tell_many_unresolved(&self, batch: &Batch) {
+        let count = batch.outcomes[Status::Unresolved as usize];
+        if count <= UNRESOLVED_TOLD {
+            return;
+        }
+        let code = match batch.vanished {
+            Some(_) => FailureCode::ResultMissing,
+            None => FailureCode::DeadlineExceeded,
+        };
+        tracing::warn!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            operation = batch.operation.as_deref(),
+            code = code.as_str(),
+            count,
+            logged = UNRESOLVED_TOLD,
+            "nobody knows whether the changes of an operation were made; so many of its outcomes \
+             are unresolved, the first are logged one by one. The outcomes topic has all of them, \
+             with this operation: look the devices up in the zero-touch portal"
+        );
+    }
+
+    /// Something is odd with the operation of a batch, for this reason; it is still asked for
+    /// meanwhile, if there is a `wait`.
+    pub(super) fn tell_operation(
+        &self,
+        ix: BatchIx,
+        reason: Option<&str>,
+        wait: Option<Duration>,
+        what: &'static str,
+    ) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        let slots = || batch.items.iter().filter_map(|name| self.slots.get(*name));
+        let orders: BTreeSet<_> = slots().map(|ix| self.slots[ix].facts.order).collect();
+        let first = slots().next().map(|ix| self.slots[ix].packed.unpack().order_id);
+        tracing::warn!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            operation = batch.operation.as_deref(),
+            devices = slots().count(),
+            orders = orders.len(),
+            order_id = first,
+            wait = wait.map(tracing::field::debug),
+            reason,
+            "{what}"
+        );
+    }
+
+    /// A person has to look at the device. The first ones of a batch get a line each.
+    pub(super) fn tell_unresolved(
+        &self,
+        batch: BatchIx,
+        packed: &PackedCommand,
+        verdict: &Verdict,
+    ) {
+        let batch = self.batches.get(&batch);
+        let number = batch.map_or(1, |batch| batch.outcomes[Status::Unresolved as usize]);
+        if number > UNRESOLVED_TOLD {
+            return;
+        }
+        let command = packed.unpack();
+        tracing::warn!(
+            device = command.device_key().map(|key| key.to_string()),
+            action = command.action.as_str(),
+            account = command.account,
+            order_id = command.order_id,
+            event_id = command.event_id,
+            code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
+            operation = verdict.operation.as_deref(),
+            batch = batch.map(|batch| tracing::field::display(batch.id)),
+            why = verdict.failure.as_ref().map(|failure| &*failure.message),
+            "nobody knows whether a change was made; its outcome is unresolved. Look the device \
+             up in the zero-touch portal, and send the order event again if the change is not there"
+        );
     }
 
     /// A submit got no usable answer.
@@ -189,24 +276,4 @@ pub(super) fn tell_outcome(packed: &PackedCommand, verdict: &Verdict) {
             "an outcome"
         );
     }
-    if verdict.status == Status::Unresolved {
-        tell_unresolved(packed, verdict);
-    }
-}
-
-/// A person has to look at the device, so there is a line for each.
-fn tell_unresolved(packed: &PackedCommand, verdict: &Verdict) {
-    let command = packed.unpack();
-    tracing::warn!(
-        device = command.device_key().map(|key| key.to_string()),
-        action = command.action.as_str(),
-        account = command.account,
-        order_id = command.order_id,
-        event_id = command.event_id,
-        code = verdict.failure.as_ref().map(|failure| failure.code.as_str()),
-        operation = verdict.operation.as_deref(),
-        why = verdict.failure.as_ref().map(|failure| &*failure.message),
-        "nobody knows whether a change was made; its outcome is unresolved. Look the device up in \
-         the zero-touch portal, and send the order event again if the change is not there"
-    );
 }

@@ -69,10 +69,13 @@ impl Worker {
     pub(super) fn publish(&mut self, ix: SlotIx, batch: BatchIx, verdict: Verdict) {
         let (partition, offset) = (self.slots[ix].lane, self.slots[ix].offset);
         let command = self.slots.remove(ix);
-        if let Some(lane) = self.lanes.get(&partition) {
+        if let Some(epoch) = self.lanes.get(&partition).map(|lane| lane.epoch) {
             tell_outcome(&command, &verdict);
+            if verdict.status == Status::Unresolved {
+                self.tell_unresolved(batch, &command, &verdict);
+            }
             let write = OutcomeWrite { partition, offset, command, verdict };
-            self.commit.outcomes.push_back(Decided { batch, epoch: lane.epoch, write });
+            self.commit.outcomes.push_back(Decided { batch, epoch, write });
         }
     }
 

@@ -15,12 +15,12 @@ pub enum AskError {
     #[error("expected a URL such as http://127.0.0.1:9700, found {0:?}")]
     Url(String),
     /// Nobody answers there.
-    #[error("no worker answers at {url}: {source}")]
+    #[error("no worker answers at {url}: {reason}")]
     Unreachable {
         /// The URL.
         url: String,
         /// What is in the way.
-        source: io::Error,
+        reason: io::Error,
     },
     /// What answers is no admin server.
     #[error("what answers at {0} is not HTTP")]
@@ -48,7 +48,7 @@ pub fn ask(url: &str, method: &str, path: &str, limit: Duration) -> Result<Reply
     }
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let address = if has_port { host.to_owned() } else { format!("{host}:80") };
-    let unreachable = |source| AskError::Unreachable { url: url.to_owned(), source };
+    let unreachable = |reason| AskError::Unreachable { url: url.to_owned(), reason };
     let deadline = Instant::now() + limit;
     let reply = exchange(&address, host, method, path, deadline).map_err(unreachable)?;
     parse(&reply).ok_or_else(|| AskError::NotHttp(url.to_owned()))

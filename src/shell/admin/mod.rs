@@ -31,14 +31,14 @@ use routes::Shared;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address is taken, or not one of this machine.
-    #[error("the admin server cannot listen on {address} (`{key}`): {source}")]
+    #[error("the admin server cannot listen on {address} (`{key}`): {reason}")]
     Listen {
         /// The key of the configuration.
         key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What is in the way.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Its thread or runtime cannot be made.
     #[error("the admin server cannot be started: {0}")]
@@ -103,7 +103,7 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, AdminErro
         tracing::info!(key, %address, "the admin server listens");
         Ok(listener)
     });
-    listener.map_err(|source| AdminError::Listen { key, address, source })
+    listener.map_err(|reason| AdminError::Listen { key, address, reason })
 }
 
 async fn serve(

@@ -389,7 +389,7 @@ impl Session {
             let began = Instant::now();
             producer.commit(encoded, move |result| {
                 let contents = &attempt.contents;
-                tell::committed(&dispatch.stats, contents, decided, &result, began.elapsed());
+                tell::committed(&dispatch, contents, decided, &result, began.elapsed());
                 if let Some(observer) = dispatch.observer.as_ref().filter(|_| result.is_ok()) {
                     observer(contents);
                 }

@@ -66,6 +66,7 @@ impl Teller {
         let stats = &dispatch.stats;
         let report = worker.report();
         gauges(stats, &report, unread.len());
+        stats.unusable.tell_held(&dispatch.topics, Instant::now());
         stats.metrics.engine(&self.report, &report);
         if now.mono >= self.next_heads {
             self.next_heads = now.mono + HEADS_EVERY;
@@ -164,7 +165,7 @@ pub(super) fn answer(stats: &Stats, input: &Input) {
 
 /// A transaction has ended; `decided` are its outcomes.
 pub(super) fn committed(
-    stats: &Stats,
+    Dispatch { stats, topics, .. }: &Dispatch,
     contents: &Transaction,
     mut decided: Decided,
     result: &Result<(), CommitError>,
@@ -177,6 +178,11 @@ pub(super) fn committed(
             stats.outcomes.add(contents.outcomes.len() as u64);
             stats.dead_letters.add(dead_letters as u64);
             decided.add_dead_letters(DeadLetterReason::InvalidCommand, dead_letters);
+            for write in &contents.dead_letters {
+                let place = (&*topics.commands, write.partition.0, write.offset.0);
+                let why = (DeadLetterReason::InvalidCommand, &*write.record.reason);
+                stats.unusable.dead_letter(place, why, topics, Instant::now());
+            }
             stats.metrics.published(&decided, jiff::Timestamp::now());
         }
         Err(CommitError::Aborted { .. }) => stats.metrics.retry("transaction"),

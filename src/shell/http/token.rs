@@ -24,6 +24,7 @@ use yup_oauth2::{
 
 use super::{Auth, ClientError, ClientOptions};
 use crate::model::CallFailure;
+use crate::shell::chain;
 use crate::wire::google::failure;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/androidworkprovisioning";
@@ -306,7 +307,7 @@ fn refused(error: yup_oauth2::Error) -> CallFailure {
 }
 
 fn unreachable_endpoint(error: &dyn std::error::Error) -> CallFailure {
-    failure::not_sent(format!("cannot reach the token endpoint: {}", super::client::chain(error)))
+    failure::not_sent(format!("cannot reach the token endpoint: {}", chain(error)))
 }
 
 async fn from_metadata(
@@ -320,10 +321,7 @@ async fn from_metadata(
     }
     let request = http.get(url).header("Metadata-Flavor", "Google");
     let reply = request.send().await.map_err(|error| {
-        failure::not_sent(format!(
-            "cannot reach the metadata server: {}",
-            super::client::chain(&error)
-        ))
+        failure::not_sent(format!("cannot reach the metadata server: {}", chain(&error)))
     })?;
     let status = reply.status().as_u16();
     match status {

@@ -160,6 +160,8 @@ impl Session {
                 _ = watch.tick() => {
                     self.producer.end_process_if_hung();
                     self.show();
+                    let Intake { stats, topics, .. } = &*self.intake;
+                    stats.unusable.tell_held(topics, std::time::Instant::now());
                     None
                 }
                 message = inbox.recv() => Some(message),
@@ -299,7 +301,7 @@ impl Session {
                         let commands = part.taken.commands.iter().sum();
                         trace.emit(&self.intake, &part.partition, part.offset, commands, self.sent);
                     }
-                    tell::taken_in(stats, &part.taken);
+                    tell::taken_in(&self.intake, (&part.partition, part.offset), &part.taken);
                     self.done.insert(part.partition, part.offset + 1);
                 }
                 self.is_running = false;

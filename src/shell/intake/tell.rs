@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 use crate::model::Action;
-use crate::shell::Stats;
 use crate::shell::admin::Lag;
 use crate::shell::kafka::{End, TopicPartition};
 use crate::shell::telemetry::metrics::Part;
 
+use super::Intake;
 use super::translate::Taken;
 
-/// What became of an order event is committed.
-pub(super) fn taken_in(stats: &Stats, taken: &Taken) {
+/// What became of the order event at this place is committed.
+pub(super) fn taken_in(intake: &Intake, (at, offset): (&TopicPartition, i64), taken: &Taken) {
+    let Intake { stats, topics, .. } = intake;
+    let (place, now) = ((&*at.topic, at.partition, offset), Instant::now());
+    if let Some(rejection) = &taken.rejection {
+        let why = (rejection.reason, &*rejection.message);
+        stats.unusable.dead_letter(place, why, topics, now);
+    }
+    stats.unusable.refused(place, &taken.refused, topics, now);
     for (action, count) in Action::ALL.iter().zip(taken.commands) {
         stats.commands.add(count);
         stats.metrics.commands(*action, count);

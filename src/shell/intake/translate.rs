@@ -8,6 +8,7 @@ use crate::engine::intake::{Intaken, map};
 use crate::model::{Action, Command, DeadLetter, Rejection, Source};
 use crate::shell::dispatch::{header, outcome_record};
 use crate::shell::kafka::{OutRecord, RecordView};
+use crate::shell::telemetry::RefusedLines;
 use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
 use crate::wire::headers::DEAD_LETTER_PREFIX;
@@ -27,6 +28,9 @@ pub(super) struct Taken {
     pub(super) trace: Option<EventTrace>,
     /// For the counters, once it is committed.
     pub(super) decided: Decided,
+    /// For the log, once it is committed: why it is a dead letter, and which lines are refused.
+    pub(super) rejection: Option<Rejection>,
+    pub(super) refused: RefusedLines,
     /// When it was taken in.
     pub(super) at: Timestamp,
 }
@@ -84,6 +88,7 @@ fn dead(intake: &Intake, record: &RecordView<'_>, letter: &DeadLetter) -> Taken 
         records: vec![dead_letter(intake, record, letter)],
         dead_letters: 1,
         decided,
+        rejection: Some(letter.rejection.clone()),
         at: letter.rejected_at,
         ..Taken::default()
     }
@@ -104,6 +109,9 @@ fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Tak
                     trace.refused(&refused);
                 }
                 taken.decided.add_refused(&refused.command, &refused.verdict);
+                if let Some(failure) = &refused.verdict.failure {
+                    taken.refused.add(&refused.command, failure);
+                }
                 let record = outcome_record(&intake.topics, &refused.command, &refused.verdict);
                 taken.records.push(record);
             }

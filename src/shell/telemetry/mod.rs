@@ -4,6 +4,7 @@ mod export;
 pub mod logs;
 pub mod metrics;
 pub mod traces;
+mod unusable;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use export::Environment;
 use logs::{Gate, LogsHandle};
 use metrics::Metrics;
 use traces::Traces;
+pub(in crate::shell) use unusable::{RefusedLines, Unusable};
 
 /// How long the end of the process waits for the collector.
 pub const END_MAX: Duration = Duration::from_secs(2);

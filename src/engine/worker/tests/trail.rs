@@ -1,73 +1,26 @@
 //! What the engine logs, and what it says of the heads of its lanes.
 
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::bare::{Bare, accepted, call_of_poll, number_of_commit, record};
 use super::world::{World, command, imei, options};
+use crate::engine::captured::{find, logged};
 use crate::engine::worker::Worker;
 use crate::engine::{
-    CallNumber, CommandContent, CommandRead, Effect, HeadReport, Input, Mono, Now,
+    CallNumber, CommandContent, CommandRead, Effect, HeadReport, Input, Mono, Now, Options,
+    OutcomeWrite,
 };
 use crate::model::{
     CallFailure, Cause, Command, DeviceFault, DeviceResult, DeviceVerdict, Epoch, FailureCode,
-    Offset, OperationReply, PackedCommand, Partition,
+    Offset, OperationReply, PackedCommand, Partition, Status,
 };
 
 fn sale(device: u64, order: &str) -> Command {
     command(Cause::Sale, device, Some("7"), order)
-}
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// The lines that are logged at a level meanwhile.
-fn logged(level: tracing::Level, work: impl Fn()) -> Vec<Value> {
-    // What nobody wants is remembered for the whole process, and while there is but one subscriber,
-    // by the one of whichever thread asks: with other tests beside, events would be missed. So
-    // there is one more that wants everything, and all events have been met before they are looked
-    // at.
-    static EAGER: OnceLock<tracing::Dispatch> = OnceLock::new();
-    EAGER.get_or_init(|| {
-        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-        tracing::Dispatch::new(all.with_writer(io::sink).finish())
-    });
-    work();
-    let sink = Sink::default();
-    let lines = tracing_subscriber::fmt().json().flatten_event(true);
-    let subscriber = lines.with_max_level(level).with_writer(sink.clone()).finish();
-    tracing::subscriber::with_default(subscriber, work);
-    let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn find<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
-    let said = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
-    lines.iter().filter(said).collect()
 }
 
 /// Two devices, of which one is told of twice, from the order to the outcome.
@@ -122,10 +75,20 @@ fn at_trace_each_outcome_names_its_device_masked_and_no_line_has_a_whole_id() {
 
 /// A lane with one device, whose operation the last owner had begun, and its first poll.
 fn restored() -> (Bare, CallNumber) {
-    let mut bare = Bare::new(options());
+    restored_with(options(), 1)
+}
+
+/// The same with more devices, two of each order.
+fn restored_with(options: Options, devices: u64) -> (Bare, CallNumber) {
+    let mut bare = Bare::new(options);
     bare.assign(0, 1);
-    bare.replay((0, 1), vec![record(accepted(), &[0], 1)]);
-    let mut effects = bare.read((0, 1), &[(0, &sale(1, "o1"))]);
+    let offsets: Vec<i64> = (0..devices.cast_signed()).collect();
+    bare.replay((0, 1), vec![record(accepted(), &offsets, 1)]);
+    let order = |offset: &i64| format!("o{}", offset / 2 + 1);
+    let sales = offsets.iter().map(|at| (*at, sale(at.cast_unsigned() + 1, &order(at))));
+    let sales: Vec<(i64, Command)> = sales.collect();
+    let commands: Vec<(i64, &Command)> = sales.iter().map(|(at, sale)| (*at, sale)).collect();
+    let mut effects = bare.read((0, 1), &commands);
     effects.extend(bare.feed(Input::TimePassed));
     let call = effects.iter().find_map(call_of_poll).unwrap();
     (bare, call)
@@ -186,6 +149,95 @@ fn an_unresolved_outcome_is_told_with_all_that_a_person_needs_to_look_it_up() {
     }
     assert!(line["why"].as_str().unwrap().contains("did not end before the deadline"), "{line}");
     assert!(!line.to_string().contains(&imei(1)[..14]), "{line}");
+}
+
+/// Carries effects out, with all devices unknown to lookups, until so many outcomes are written.
+fn outcomes_of(bare: &mut Bare, effects: Vec<Effect>, count: usize) -> Vec<OutcomeWrite> {
+    let mut effects = VecDeque::from(effects);
+    let mut outcomes = Vec::new();
+    while outcomes.len() < count {
+        let answer = match effects.pop_front() {
+            Some(Effect::Lookup { call, .. }) => Input::LookedUp { call, result: Ok(None) },
+            Some(Effect::Commit(contents)) => {
+                outcomes.extend(contents.outcomes.iter().cloned());
+                Input::Committed { transaction: contents.number }
+            }
+            Some(_) => continue,
+            None => {
+                let due = bare.worker.wake_at(bare.at()).expect("a timer");
+                bare.now = bare.now.max(due);
+                Input::TimePassed
+            }
+        };
+        effects.extend(bare.feed(answer));
+    }
+    outcomes
+}
+
+/// The operation of this many devices vanishes and stays so beyond its deadline.
+fn vanished_beyond_the_deadline(devices: u64) -> Vec<OutcomeWrite> {
+    let day = Duration::from_secs(24 * 3_600);
+    let patient = Options { ambiguous_grace: day * 2, ..options() };
+    let (mut bare, call) = restored_with(patient, devices);
+    let gone = Input::Polled { call, result: Err(CallFailure::NotFound) };
+    let effects = bare.after(day, gone);
+    outcomes_of(&mut bare, effects, usize::try_from(devices).unwrap())
+}
+
+#[test]
+fn an_operation_that_vanished_is_told_with_what_is_in_it_and_once() {
+    let lines = logged(tracing::Level::WARN, || {
+        let (mut bare, mut call) = restored_with(options(), 5);
+        for _ in 0..2 {
+            bare.feed(Input::Polled { call, result: Err(CallFailure::NotFound) });
+            call = bare.run_until(call_of_poll);
+        }
+    });
+    let [line] = &lines[..] else { panic!("{lines:#?}") };
+    assert!(line["message"].as_str().unwrap().contains("does not know an operation"), "{line}");
+    for (field, value) in [
+        ("account", "main"),
+        ("operation", "operations/1"),
+        ("order_id", "o1"),
+        ("action", "claim"),
+    ] {
+        assert_eq!(line[field], value, "{line}");
+    }
+    assert_eq!((&line["devices"], &line["orders"]), (&5.into(), &3.into()), "{line}");
+    assert!(line["batch"].is_string() && line["wait"].is_string(), "{line}");
+}
+
+#[test]
+fn what_vanished_and_outlasts_its_deadline_is_told_as_vanished() {
+    let outcomes = vanished_beyond_the_deadline(1);
+    let verdict = &outcomes[0].verdict;
+    assert_eq!(verdict.status, Status::Unresolved);
+    let failure = verdict.failure.as_ref().unwrap();
+    assert_eq!(failure.code, FailureCode::ResultMissing);
+    assert!(failure.message.contains("is unknown to the API"), "{failure:?}");
+}
+
+#[test]
+fn of_many_unresolved_outcomes_of_a_batch_the_first_are_told_and_then_their_number() {
+    let told = |devices| {
+        let lines = logged(tracing::Level::WARN, || drop(vanished_beyond_the_deadline(devices)));
+        let each = find(&lines, "a change was made; its outcome is unresolved");
+        let devices: Vec<Value> = each.iter().map(|line| line["device"].clone()).collect();
+        let together = find(&lines, "the changes of an operation were made");
+        (devices, together.into_iter().cloned().collect::<Vec<_>>())
+    };
+    let (devices, together) = told(3);
+    assert_eq!((devices.len(), together.len()), (3, 0), "each has its line");
+    let (devices, together) = told(40);
+    let masked = |device| Value::from(format!("imei:…{}", &imei(device)[11..]));
+    assert_eq!(devices, [masked(1), masked(2), masked(3)]);
+    let [line] = &together[..] else { panic!("{together:#?}") };
+    for (field, value) in
+        [("account", "main"), ("operation", "operations/1"), ("code", "transport.result_missing")]
+    {
+        assert_eq!(line[field], value, "{line}");
+    }
+    assert_eq!(line["count"], 40, "{line}");
 }
 
 /// The head of a lane that was just taken over, at this time of the wall clock.

@@ -3,7 +3,6 @@
 //! Never sends a submit twice, save after a 401, which had no effect. Retries, quota and waiting
 //! are the engine's.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -20,6 +19,7 @@ use super::{ClientError, ClientOptions, tls};
 use crate::model::{
     Action, CallFailure, Customer, DeviceKey, DeviceState, OperationReply, PackedCommand,
 };
+use crate::shell::chain;
 use crate::wire::google::{
     self, Company, Device, FindDevicesResponse, ListCustomersResponse, Method, SubmitRequest,
     failure, results,
@@ -377,17 +377,6 @@ impl Inner {
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallFailure> {
     serde_json::from_slice(body)
         .map_err(|error| failure::ambiguous(format!("the reply cannot be read: {error}")))
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn base_url(given: &str) -> Result<Url, ClientError> {

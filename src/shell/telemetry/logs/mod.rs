@@ -38,12 +38,12 @@ const QUIET: [&str; 8] = [
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
     /// The directives cannot be read.
-    #[error("cannot read the log level {filter:?}: {source}")]
+    #[error("cannot read the log level {filter:?}: {reason}")]
     Filter {
         /// As given.
         filter: String,
         /// What is wrong.
-        source: ParseError,
+        reason: ParseError,
     },
     /// Logs can be set up once in a process.
     #[error("logs are set up already")]
@@ -126,7 +126,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
     let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     builder
         .parse(directives.join(","))
-        .map_err(|source| LogsError::Filter { filter: filter.to_owned(), source })
+        .map_err(|reason| LogsError::Filter { filter: filter.to_owned(), reason })
 }
 
 #[cfg(test)]
