@@ -30,7 +30,7 @@ impl Window {
     }
 }
 
-impl<K: Copy + Ord> Limit<K> {
+impl<K: Clone + Ord> Limit<K> {
     /// Lets `most` of each kind through in a `window`, which begins with the first of them; one at
     /// least.
     pub(in crate::shell) const fn new(most: u32, window: Duration) -> Self {
@@ -68,11 +68,16 @@ impl<K: Copy + Ord> Limit<K> {
         self.kinds.retain(|kind, one| {
             let is_over = one.is_over(now, window);
             if is_over && one.held > 0 {
-                held.push((*kind, one.held));
+                held.push((kind.clone(), one.held));
             }
             !is_over
         });
         held
+    }
+
+    /// Whether another kind would be one more than `kinds_max`.
+    pub(in crate::shell) fn is_too_many(&self, kind: &K, kinds_max: usize) -> bool {
+        self.kinds.len() >= kinds_max && !self.kinds.contains_key(kind)
     }
 
     /// The same for all kinds, whether their time is over or not: for the end.
