@@ -50,8 +50,8 @@ pub(super) enum Stage {
 pub(super) enum Doing {
     /// Not begun.
     Nothing,
-    /// Fences the session before and joins the group.
-    Begins,
+    /// Fences the session before, which ended for this reason, and joins the group.
+    Begins(Option<String>),
     /// In its session; was last heard of then.
     Works(Instant),
     /// Closes its clients.
@@ -64,7 +64,7 @@ impl Doing {
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
-            Self::Begins => "begins",
+            Self::Begins(_) => "begins",
             Self::Works(_) => "works",
             Self::Closes => "closes",
             Self::Waits(_) => "waits",
@@ -198,7 +198,11 @@ impl Board {
 
     /// A half begins a session.
     pub(in crate::shell) fn begins(&self, half: Half) {
-        self.set(half, Doing::Begins);
+        let before = match self.doing(half) {
+            Doing::Waits(reason) => Some(reason),
+            _ => None,
+        };
+        self.set(half, Doing::Begins(before));
     }
 
     /// A half's session has ended and is being closed; nothing it showed is true any more.

@@ -74,7 +74,10 @@ impl Board {
                     let reason = self.standing(*half)?.unreached?;
                     Some(format!("{name} reaches no broker: {reason}"))
                 }
-                Doing::Nothing | Doing::Begins => Some(format!("{name} begins its session")),
+                Doing::Nothing | Doing::Begins(None) => Some(format!("{name} begins its session")),
+                Doing::Begins(Some(reason)) => {
+                    Some(format!("{name} begins its session; the last one ended: {reason}"))
+                }
                 Doing::Closes => Some(format!("{name} closes its session")),
                 Doing::Waits(reason) => Some(format!("{name} begins anew soon: {reason}")),
             }
@@ -242,6 +245,9 @@ mod tests {
         board.closes(Half::Dispatch);
         board.waits(Half::Dispatch, "fenced");
         assert_eq!(wrong(&board)[0].1, "dispatch begins anew soon: fenced");
+        board.begins(Half::Dispatch);
+        let begins = "dispatch begins its session; the last one ended: fenced";
+        assert_eq!(wrong(&board)[0].1, begins);
     }
 
     #[test]

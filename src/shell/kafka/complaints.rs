@@ -40,6 +40,14 @@ impl Worst {
     pub(super) fn get(&self) -> Option<&str> {
         self.0.as_ref().map(|(_, _, reason)| reason.as_str())
     }
+
+    /// An error, with the complaint that explains it.
+    pub(super) fn explained(&self, error: &KafkaError) -> String {
+        match self.get() {
+            Some(complaint) => format!("{error}; {complaint}"),
+            None => error.to_string(),
+        }
+    }
 }
 
 /// How much an error tells: that all brokers are down is said of each one that cannot be reached,
@@ -86,11 +94,7 @@ pub(super) fn explained(client: &BaseConsumer<Complaints>, error: &KafkaError) -
             break;
         }
     }
-    let worst = client.context().0.lock().unwrap_or_else(PoisonError::into_inner);
-    match worst.get() {
-        Some(complaint) => format!("{error}; {complaint}"),
-        None => error.to_string(),
-    }
+    client.context().0.lock().unwrap_or_else(PoisonError::into_inner).explained(error)
 }
 
 #[cfg(test)]

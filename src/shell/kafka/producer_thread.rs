@@ -151,12 +151,14 @@ impl Writer {
                 let reason = format!("no producer after {attempts} attempts: {error}");
                 return Err(CommitError::Fatal { reason });
             }
-            tracing::warn!(%error, attempts, "a new Kafka producer could not be made yet");
+            tracing::warn!(error, attempts, "a new Kafka producer could not be made yet");
         }
     }
 
-    fn try_client(&self) -> Result<Client, KafkaError> {
-        let client: Client = self.config.create_with_context(DeliveryContext::default())?;
+    fn try_client(&self) -> Result<Client, String> {
+        let context = DeliveryContext::default();
+        let client: Client =
+            self.config.create_with_context(context).map_err(|error| error.to_string())?;
         let deadline = Instant::now() + self.init_timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -169,7 +171,11 @@ impl Writer {
                 {
                     client.poll(Duration::from_millis(50));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Complaints wait for this.
+                    client.poll(Duration::from_millis(50));
+                    return Err(client.context().explained(&error));
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //! first, its complaints the second.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -35,6 +36,13 @@ fn is_reached(statistics: &[u8]) -> Option<bool> {
     Some(brokers.values().any(|broker| CONNECTED.contains(&broker.state)))
 }
 
+/// Groups whose brokers were lost when their member was made anew, and since when.
+static LOST: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+
+fn locked() -> MutexGuard<'static, BTreeMap<String, Instant>> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How a member of a group stands with the brokers.
 #[derive(Debug)]
 pub(super) struct Reach {
@@ -46,7 +54,8 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(group: String) -> Self {
-        Self { group, worst: Worst::default(), apart: None }
+        let since = locked().remove(&group);
+        Self { group, worst: Worst::default(), apart: since.map(|since| (since, true)) }
     }
 
     /// Takes in a complaint.
@@ -83,6 +92,14 @@ impl Reach {
     pub(super) fn lost(&self) -> Option<&str> {
         let (_, is_lost) = self.apart?;
         is_lost.then(|| self.worst.get().unwrap_or(SILENT))
+    }
+}
+
+impl Drop for Reach {
+    fn drop(&mut self) {
+        if let Some((since, true)) = self.apart {
+            locked().insert(std::mem::take(&mut self.group), since);
+        }
     }
 }
 
@@ -136,5 +153,19 @@ mod tests {
         assert_eq!(lost(["APIVERSION_QUERY", "DOWN"], 20), None);
         assert_eq!(lost(["DOWN", "DOWN"], 25).as_deref(), Some(SILENT));
         assert_eq!(lost(["UP", "INIT"], 30), None);
+    }
+
+    #[test]
+    fn the_end_of_an_outage_is_known_although_the_client_was_made_anew() {
+        let start = Instant::now();
+        let mut first = Reach::new("anew.dispatch".into());
+        first.note(&told(["DOWN", "DOWN"]), start);
+        first.note(&told(["DOWN", "DOWN"]), start + SILENCE_MAX);
+        drop(first);
+        let mut second = Reach::new("anew.dispatch".into());
+        assert_eq!(second.apart, Some((start, true)));
+        second.note(&told(["UP", "DOWN"]), start + 2 * SILENCE_MAX);
+        drop(second);
+        assert_eq!(Reach::new("anew.dispatch".into()).apart, None);
     }
 }

@@ -143,8 +143,11 @@ impl RebalanceContext {
 
     /// Why the member has to be made anew, if it has been outside of the group for too long.
     pub(super) fn outside_for(&self, limit: Duration) -> Option<String> {
-        let membership = locked(&self.membership);
-        membership.complaint(Instant::now(), limit)
+        let complaint = locked(&self.membership).complaint(Instant::now(), limit)?;
+        Some(match locked(&self.reach).lost() {
+            Some(reason) => format!("{complaint}; no broker is reached: {reason}"),
+            None => complaint,
+        })
     }
 
     /// The group has handed out partitions.

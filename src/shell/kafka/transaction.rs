@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{log_error, log_line};
+use super::complaints::Worst;
 use super::producer::{CommitError, OutRecord, Transaction};
 
 pub(super) type Client = BaseProducer<DeliveryContext>;
@@ -30,9 +31,15 @@ pub(super) enum Failure {
 #[derive(Default)]
 pub(super) struct DeliveryContext {
     failures: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+    worst: Mutex<Worst>,
 }
 
 impl DeliveryContext {
+    /// An error, with what the client complained of beside.
+    pub(super) fn explained(&self, error: &KafkaError) -> String {
+        self.worst.lock().unwrap_or_else(PoisonError::into_inner).explained(error)
+    }
+
     fn has_failures(&self) -> bool {
         !self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -49,6 +56,8 @@ impl ClientContext for DeliveryContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+        let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        worst.note(&error, reason, Instant::now());
     }
 }
 
