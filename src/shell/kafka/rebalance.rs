@@ -145,7 +145,7 @@ impl RebalanceContext {
     pub(super) fn outside_for(&self, limit: Duration) -> Option<String> {
         let complaint = locked(&self.membership).complaint(Instant::now(), limit)?;
         Some(match locked(&self.reach).lost() {
-            Some(reason) => format!("{complaint}; no broker is reached: {reason}"),
+            Some(reason) => format!("no broker is reached for too long a time: {reason}"),
             None => complaint,
         })
     }
