@@ -1,5 +1,6 @@
 //! What held and what did not, for a person and for a program.
 
+use indicatif::HumanCount;
 use serde::Serialize;
 
 /// Violations that a report spells out for each invariant; further ones are only counted.
@@ -30,13 +31,13 @@ impl Invariant {
         }
     }
 
-    /// What is counted under `checked`.
+    /// What is looked at and counted under `checked`; several kinds of things, taken together.
     #[must_use]
     pub const fn counted(self) -> &'static str {
         match self {
-            Self::I1 => "commands, order lines and dead letters",
+            Self::I1 => "commands, lines, dead letters",
             Self::I2 => "devices",
-            Self::I3 => "operation items",
+            Self::I3 => "devices in operations",
             Self::I4 => "committed offsets",
         }
     }
@@ -97,7 +98,7 @@ impl std::fmt::Display for Check {
             (true, _) => "held",
         };
         let (title, counted) = (invariant.title(), invariant.counted());
-        write!(f, "{invariant} {word:<8} {title} ({checked} {counted}")?;
+        write!(f, "{invariant} {word:<8} {title} ({} looked at: {counted}", HumanCount(*checked))?;
         if *undetermined > 0 {
             write!(f, ", {undetermined} undetermined")?;
         }

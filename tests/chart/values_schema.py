@@ -3,7 +3,8 @@
 usage: values_schema.py WORKER_SCHEMA VALUES_SCHEMA [--update]
 
 The worker's is of a newer draft; what older Helm would not understand is written differently or
-left out: the worker checks it again when it starts.
+left out: the worker checks it again when it starts. A key with nothing behind it is let through, so
+that the templates can say what to do.
 """
 import json
 import pathlib
@@ -20,9 +21,13 @@ def converted(schema):
     choices = schema.get("oneOf", [])
     if choices and all("const" in choice for choice in choices):
         out["enum"] = [choice["const"] for choice in choices]
+        # Of these, Helm's own message about a blank one says what may stand there.
         out.pop("type", None)
     elif set(schema) & {"$ref", "anyOf", "oneOf", "allOf", "patternProperties", "prefixItems"}:
         sys.exit(f"values_schema.py does not know how to convert {schema}")
+    if "type" in out:
+        types = out["type"]
+        out["type"] = [*(types if isinstance(types, list) else [types]), "null"]
     if "description" in out:
         out["description"] = " ".join(out["description"].split())
     if "properties" in out:
@@ -39,6 +44,7 @@ def main():
     text = path.read_text("utf-8")
     values = json.loads(text)
     config = converted(worker)
+    config["type"] = "object"
     config["description"] = "The worker's configuration, key by key as in its file."
     # Let through, so that the templates can say what to do instead.
     config["properties"]["admin"] = {"description": "Not to be set: use the chart's `admin`."}

@@ -31,3 +31,4 @@ mod harmless;
 mod logs;
 mod tls;
 mod trace;
+mod variables;

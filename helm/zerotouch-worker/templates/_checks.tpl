@@ -4,9 +4,7 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 "replicas" of the host if it gave them. All files of this chart ask first, whichever comes first.
 */}}
 {{- define "zerotouch-worker.v1.check" -}}
-{{- if not (kindIs "map" .values) -}}
-{{- fail "\n\nzerotouch-worker: no values are given: pass `dict \"root\" $ \"values\" .Values.ALIAS`, with the `alias` of the dependency, or its name if it has none\n" -}}
-{{- end -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "") -}}
 {{- $mistakes := include "zerotouch-worker.v1.check.blank" . | fromYamlArray -}}
 {{- if not $mistakes -}}
 {{- $scope := . -}}
@@ -26,43 +24,12 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
       (include "zerotouch-worker.v1.check.brokers" $scope | fromYamlArray)
       (include "zerotouch-worker.v1.check.replicas" $scope | fromYamlArray)
       (include "zerotouch-worker.v1.check.grace" $scope | fromYamlArray)
+      (include "zerotouch-worker.v1.check.memory" $scope | fromYamlArray)
       (include "zerotouch-worker.v1.check.monitoring" $scope | fromYamlArray) -}}
 {{- end -}}
 {{- if $mistakes -}}
 {{- printf "\n\nzerotouch-worker: %d mistake(s) in the values:\n- %s\n" (len $mistakes)
       (join "\n- " $mistakes) | fail -}}
-{{- end -}}
-{{- end -}}
-
-{{/*
-Helm takes a key with nothing behind it out of the values, default included. Told alone: what would
-have stood there is what the other checks are about.
-*/}}
-{{- define "zerotouch-worker.v1.check.blank" -}}
-{{- $needed := dict "string" (list "mode") "slice" (list "extraEnvFrom") "map" (list
-      "image" "secrets" "secrets.serviceAccountKeys" "secrets.saslUsername" "secrets.saslPassword"
-      "secrets.kafkaCa" "secrets.kafkaClientCertificate" "admin" "drain" "sidecar" "autoscaling"
-      "startupProbe" "livenessProbe" "readinessProbe" "serviceAccount"
-      "serviceAccount.annotations" "podDisruptionBudget" "networkPolicy" "podMonitor"
-      "prometheusRule" "dashboard" "otlp" "topicsJob" "commonLabels" "podLabels") -}}
-{{- range $kind, $paths := $needed -}}
-  {{- range $path := $paths -}}
-    {{- $parent := $.values -}}
-    {{- $value := $.values -}}
-    {{- range $key := splitList "." $path -}}
-      {{- $parent = $value -}}
-      {{- $value = get (kindIs "map" $parent | ternary $parent (dict)) $key -}}
-    {{- end -}}
-    {{- $hint := "leave the whole key out for its default, or write what belongs there" -}}
-    {{- if hasPrefix "secrets.sasl" $path -}}
-      {{- $hint = printf "name the secret by `%s.name`, or leave the whole key out" $path -}}
-    {{- else if eq $path "secrets.serviceAccountKeys" -}}
-      {{- $hint = "name a secret for each account, such as `main: {name: zerotouch-key}`, or leave the whole key out" -}}
-    {{- end -}}
-    {{- if and (kindIs "map" $parent) (or (not (kindIs $kind $value)) (and (eq $kind "string") (empty $value))) }}
-- {{ printf "`%s` is blank: %s" $path $hint | quote }}
-    {{- end -}}
-  {{- end -}}
 {{- end -}}
 {{- end -}}
 

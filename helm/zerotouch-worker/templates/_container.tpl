@@ -7,6 +7,7 @@ The worker's container, as an item of a list: of `initContainers` where it is a 
 `replicas` (of the host) may be left out; given, it is checked against the partitions.
 */}}
 {{- define "zerotouch-worker.v1.container" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "container") -}}
 {{- include "zerotouch-worker.v1.check" (merge (dict "embedded" (not .standalone)) .) -}}
 {{- $values := .values -}}
 {{- $standalone := eq $values.mode "standalone" -}}

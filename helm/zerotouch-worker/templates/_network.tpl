@@ -3,6 +3,7 @@ Items of a NetworkPolicy's `egress`: all that the worker has to reach. For a hos
 well. Takes dict "root" $ "values" ….
 */}}
 {{- define "zerotouch-worker.v1.egressRules" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "egressRules") -}}
 {{- $values := .values -}}
 {{- $policy := $values.networkPolicy -}}
 - ports: # names

@@ -3,6 +3,7 @@ Items of the pod's `volumes`. Takes dict "root" $ "values" …; "kafkaOnly" true
 keys out.
 */}}
 {{- define "zerotouch-worker.v1.volumes" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "volumes") -}}
 {{- $values := .values -}}
 {{- /* A sidecar's pod has its host's fsGroup or none, so the files are readable to all in there;
        but only this container mounts them. */ -}}
@@ -52,6 +53,7 @@ keys out.
 
 {{/* Labels that the pod needs: monitoring and policies find it by them. */}}
 {{- define "zerotouch-worker.v1.podLabels" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "podLabels") -}}
 {{ include "zerotouch-worker.v1.podSelector" . }}
 {{- with .values.podLabels }}
 {{ toYaml . }}
@@ -60,6 +62,7 @@ keys out.
 
 {{/* Annotations that the pod needs: a changed configuration makes new pods. */}}
 {{- define "zerotouch-worker.v1.podAnnotations" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "podAnnotations") -}}
 zerotouch-worker/config-checksum: {{ include "zerotouch-worker.v1.config" . | sha256sum }}
 {{- with .values.podAnnotations }}
 {{ toYaml . }}
@@ -68,6 +71,7 @@ zerotouch-worker/config-checksum: {{ include "zerotouch-worker.v1.config" . | sh
 
 {{/* How long the pod may take to end: what the host's pod has to have as well. */}}
 {{- define "zerotouch-worker.v1.terminationGracePeriodSeconds" -}}
+{{- include "zerotouch-worker.v1.given" (dict "given" . "template" "terminationGracePeriodSeconds") -}}
 {{- .values.terminationGracePeriodSeconds -}}
 {{- end -}}
 

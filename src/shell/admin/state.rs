@@ -5,6 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::board::DispatchView;
+use crate::engine::HeadReport;
 use crate::shell::Stats;
 use crate::shell::telemetry::metrics::Half;
 
@@ -93,6 +95,54 @@ fn dispatch(stats: &Stats, now: Instant) -> Value {
         "outside": view.standing.outside,
         "lag": view.lag,
         "headsAgeSeconds": age(view.heads_taken, now),
-        "heads": *view.heads,
+        "heads": heads(&view, now),
     })
+}
+
+/// They are looked at less often than they are asked for; meanwhile they have been held on.
+fn heads(view: &DispatchView, now: Instant) -> Vec<HeadReport> {
+    let since = now.saturating_duration_since(view.heads_taken).as_secs();
+    let mut heads = view.heads.to_vec();
+    for head in &mut heads {
+        head.held_seconds = head.held_seconds.saturating_add(since);
+    }
+    heads
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::Report;
+
+    #[test]
+    fn a_head_is_as_old_as_it_is_when_somebody_asks() {
+        let head = HeadReport {
+            partition: 3,
+            offset: 7,
+            held_seconds: 298,
+            stage: "ready",
+            attempts: 0,
+            command: None,
+            batch: None,
+        };
+        let taken = Instant::now();
+        let stats = Stats::default();
+        stats.board.show_dispatch(DispatchView {
+            taken,
+            report: Report::default(),
+            heads: Arc::new(vec![head]),
+            heads_taken: taken,
+            unread: Vec::new(),
+            standing: crate::shell::kafka::Standing::default(),
+            lag: Vec::new(),
+        });
+        let held = |after: u64| {
+            let state = of(&stats, None, taken + Duration::from_millis(after));
+            state["dispatch"]["heads"][0]["heldSeconds"].as_u64()
+        };
+        assert_eq!((held(0), held(999), held(4_100)), (Some(298), Some(298), Some(302)));
+    }
 }

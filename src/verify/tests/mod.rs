@@ -57,10 +57,10 @@ fn busy() -> World {
 fn a_busy_history_without_fault_holds_and_everything_in_it_is_counted() {
     let report = busy().check();
     insta::assert_snapshot!(report, @r"
-    I1 held     one outcome for every command (18 commands, order lines and dead letters)
-    I2 held     devices end as their commands say (3 devices)
-    I3 held     one operation at a time for a device (3 operation items)
-    I4 held     no offset committed ahead of its outcome (6 committed offsets)
+    I1 held     one outcome for every command (18 looked at: commands, lines, dead letters)
+    I2 held     devices end as their commands say (3 looked at: devices)
+    I3 held     one operation at a time for a device (3 looked at: devices in operations)
+    I4 held     no offset committed ahead of its outcome (6 looked at: committed offsets)
     ");
 }
 
