@@ -192,21 +192,29 @@ fn every_schema_is_mentioned() {
     assert!(count > schema::names().len() - 1, "{count}");
 }
 
+/// What links lead to within a page: its headings.
+fn anchors(page: &str) -> BTreeSet<String> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")))
+        .map(|heading| heading.to_lowercase().replace(' ', "-").replace([',', '.', '\''], ""))
+        .collect()
+}
+
 #[test]
 fn links_within_the_repository_lead_somewhere() {
     let readme = readme();
-    let anchors: BTreeSet<String> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")))
-        .map(|heading| heading.to_lowercase().replace(' ', "-").replace([',', '.', '\''], ""))
-        .collect();
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     let mut count = 0;
     for (link, _) in links.filter(|(link, _)| !link.starts_with("http")) {
         count += 1;
-        match link.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.contains(anchor), "no heading for #{anchor}"),
-            None => assert!(root().join(link).exists(), "no file {link}"),
+        let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+        assert!(root().join(file).exists(), "no file {link}");
+        if !anchor.is_empty() {
+            let page = match file {
+                "" => readme.clone(),
+                file => fs::read_to_string(root().join(file)).unwrap(),
+            };
+            assert!(anchors(&page).contains(anchor), "no heading for {link}");
         }
     }
     assert!(count > 20, "{count}");

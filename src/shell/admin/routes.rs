@@ -103,7 +103,8 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
     let latches = shared.stats.board.latches(Instant::now());
-    let text = metrics::text(&shared.stats, latches.iter().all(|latch| latch.ok));
+    let latches: Vec<_> = latches.iter().map(|latch| (&*latch.name, latch.ok)).collect();
+    let text = metrics::text(&shared.stats, &latches);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 

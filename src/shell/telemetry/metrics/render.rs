@@ -11,15 +11,21 @@ use crate::engine::Report;
 use crate::shell::Stats;
 use crate::shell::admin::DispatchView;
 
-/// All metrics in Prometheus' text format.
-pub(in crate::shell) fn text(stats: &Stats, is_ready: bool) -> String {
+/// All metrics in Prometheus' text format; `latches` are those of readiness, and whether each is
+/// in order.
+pub(in crate::shell) fn text(stats: &Stats, latches: &[(&str, bool)]) -> String {
     let mut text = Text::default();
     let families = stats.metrics.registry.gather();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text.0) {
         tracing::error!(%error, "metrics could not be written");
     }
     text.single(&table::ORDERS, stats.orders.get() as f64);
+    let is_ready = latches.iter().all(|(_, ok)| *ok);
     text.single(&table::READY, f64::from(u8::from(is_ready)));
+    text.family(&table::LATCH);
+    for (name, ok) in latches {
+        text.sample(&table::LATCH, &[name], f64::from(u8::from(*ok)));
+    }
     text.family(&table::BUILD);
     text.sample(&table::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
     if let Some(process) = process::read() {
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn every_metric_of_the_table_is_in_a_scrape_once_with_its_help() {
         let stats = Stats::default();
-        let scrape = text(&stats, true);
+        let scrape = text(&stats, &[]);
         let helped: Vec<&str> = scrape
             .lines()
             .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
@@ -151,7 +157,7 @@ mod tests {
         let mut decided = Decided::default();
         decided.add_dead_letters(DeadLetterReason::NotJson, 2);
         stats.metrics.published(&decided, Timestamp::now());
-        let mut scrape = text(&stats, false);
+        let mut scrape = text(&stats, &[("topics", true), ("kafka", false)]);
         for line in [
             "zerotouch_commands_total{action=\"claim\"} 3",
             "zerotouch_batches_total{action=\"unclaim\"} 1",
@@ -160,6 +166,8 @@ mod tests {
             "zerotouch_transaction_seconds_count{half=\"intake\",result=\"aborted\"} 1",
             "zerotouch_dead_letters_total{reason=\"not_json\"} 2",
             "zerotouch_ready 0",
+            "zerotouch_ready_latch{latch=\"topics\"} 1",
+            "zerotouch_ready_latch{latch=\"kafka\"} 0",
         ] {
             assert!(scrape.lines().any(|found| found == line), "{line}\n{scrape}");
         }
@@ -175,7 +183,7 @@ mod tests {
             let lines = scrape.lines().filter(|line| line.starts_with("zerotouch_outcomes_total{"));
             lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
-        let before = text(&stats, true);
+        let before = text(&stats, &[]);
         assert!(
             before
                 .lines()
@@ -212,7 +220,7 @@ mod tests {
             decided.add(&Command { action, ..command.clone() }, &verdict);
         }
         stats.metrics.published(&decided, Timestamp::now());
-        let after = text(&stats, true);
+        let after = text(&stats, &[]);
         assert_eq!(series(&after), series(&before), "none of them made a series");
         let unresolved = "zerotouch_outcomes_total{action=\"claim\",\
                           code=\"transport.deadline_exceeded\",status=\"unresolved\"}";
