@@ -99,8 +99,8 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
     let counters = &state["counters"];
     for (key, name) in [
         ("orders", "order events"),
-        ("commands", "commands"),
-        ("outcomes", "outcomes"),
+        ("commands", "commands written"),
+        ("outcomes", "outcomes written"),
         ("submits", "batches sent"),
         ("polls", "polls"),
     ] {
@@ -122,6 +122,39 @@ fn the_status_page_shows_the_figures_of_the_state_in_a_real_browser() {
     }
     assert!(page.contains(r#"<ul id="stuck"><li class="good">nothing</li></ul>"#), "{page}");
     invariants::hold(&world);
+}
+
+#[test]
+fn what_needs_a_person_is_among_what_is_stuck_and_a_long_reason_is_folded() {
+    let Some(chromium) = chromium() else { return };
+    let mut world = world("admin-person");
+    let fault = json!({"kind": "status", "http": 403});
+    world.sandbox.rule(&json!({"method": "claimAsync", "fault": fault}));
+    let garbage =
+        Record { topic: world.topic("orders"), value: Some(b"{".to_vec()), ..Record::default() };
+    world.send_records(&[], &[garbage]);
+    world.send(&single_sales(0..1));
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    let reason = wait_for("the refusal", SOON, || admin.reason("account:main"));
+    wait_for("the dead letter", SOON, || {
+        (admin.state()["counters"]["deadLetters"] == 1).then_some(())
+    });
+    let page = rendered(chromium, &format!("{}/", admin.url()));
+    let (_, rest) = page.split_once(r#"<ul id="stuck">"#).unwrap();
+    let (stuck, _) = rest.split_once("</ul>").unwrap();
+    assert!(
+        stuck.contains("1 dead letter since 2") && stuck.contains("dead-letter-reason"),
+        "{stuck}"
+    );
+    assert!(stuck.contains("See ZerotouchDeadLetters in the runbook"), "{stuck}");
+    assert!(!stuck.contains("unresolved"), "there is none: {stuck}");
+    // In full only once it is opened.
+    let (_, rest) = stuck.split_once("<details><summary>").expect("a reason that is folded");
+    let (short, rest) = rest.split_once("</span><span class=\"whole\">").unwrap();
+    let (whole, _) = rest.split_once("</span>").unwrap();
+    assert!(short.ends_with('…') && short.len() < whole.len(), "{stuck}");
+    assert!(whole.contains(&reason), "{stuck}");
 }
 
 /// Shows the page in a frame as wide as a phone, since no window may be that narrow; and what was
