@@ -25,7 +25,7 @@ use super::telemetry::logs::LogsHandle;
 use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
 use super::telemetry::{CUT_SHORT_MAX, END_MAX, Telemetry};
-use super::{Clock, Stats, Topics, shutdown};
+use super::{Clock, Stats, Topics, reach, shutdown};
 use crate::config::{self, AdminConfig, AuthConfig, Config};
 use crate::engine::Options;
 use crate::engine::intake::IntakeOptions;
@@ -121,6 +121,7 @@ async fn run_watched(
 ) -> Result<Ended, StartError> {
     let kafka = kafka(config);
     let clients = clients(config, Some(stats)).await?;
+    let _reaching = reach::try_all(&clients, stats);
     let plan = plan(config);
     let partitions = tokio::select! {
         () = signals.drain.cancelled() => return Ok(Ended::Drained),

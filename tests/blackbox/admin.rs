@@ -183,6 +183,44 @@ fn without_kafka_a_worker_is_alive_and_not_ready_and_says_why() {
 }
 
 #[test]
+fn without_the_api_a_worker_is_alive_and_not_ready_and_says_why() {
+    let mut world = world("admin-no-api", &[], &[]);
+    let url = world.sandbox.url();
+    // From the start: nobody listens, nobody has the name, and what answers speaks no TLS.
+    let plain = url.replace("http://", "https://");
+    for endpoint in ["http://127.0.0.1:1", "https://api.invalid", &plain] {
+        world.set("api.endpoint", &format!("{endpoint:?}"));
+        let mut worker = world.worker();
+        let admin = Admin::of(&worker);
+        let reason = wait_for("the reason", SOON, || admin.reason("account:main"));
+        assert!(reason.contains("cannot connect"), "{endpoint}: {reason}");
+        assert!(admin.is_live() && worker.ended().is_none());
+        assert_eq!(value(&admin.scrape(), "zerotouch_ready_latch{latch=\"account:main\"}"), 0.0);
+        worker.signal("-TERM");
+        assert_eq!(worker.exit_code(SOON), 0);
+        assert!(worker.stderr().contains("the API does not answer this account"));
+    }
+    // Later, while there is work to do.
+    world.set("api.endpoint", &format!("{url:?}"));
+    world.set("retry.ambiguous_grace", "\"1s\"");
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let down = json!({"kind": "status", "http": 503});
+    world.sandbox.rule(&json!({"method": "claimAsync", "fault": down}));
+    world.send(&single_sales(0..3));
+    let reason = wait_for("not ready", SOON, || admin.reason("account:main"));
+    assert!(reason.contains("503"), "{reason}");
+    assert!(admin.is_live());
+    world.sandbox.clear_faults();
+    admin.wait_until_ready();
+    world.wait_for_outcomes(3, SOON);
+    assert!(worker.stderr().contains("the API answers this account"));
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
+}
+
+#[test]
 fn a_paused_account_sends_nothing_until_it_is_resumed() {
     let mut world = world("admin-paused", &[], &[]);
     let worker = world.worker();

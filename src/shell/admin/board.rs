@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::answers::Answers;
 use crate::engine::{HeadReport, Report};
+use crate::model::CallFailure;
 use crate::shell::kafka::Standing;
 use crate::shell::telemetry::metrics::Half;
 
@@ -139,6 +141,7 @@ pub struct Board {
     drained: AtomicBool,
     draining: AtomicBool,
     beat: Mutex<Instant>,
+    answers: Mutex<Answers>,
     /// Since when each latch of readiness is as it is.
     pub(super) since: Mutex<BTreeMap<String, (bool, Instant)>>,
 }
@@ -158,6 +161,7 @@ impl Default for Board {
             drained: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             beat: Mutex::new(now),
+            answers: Mutex::default(),
             since: Mutex::default(),
         }
     }
@@ -270,6 +274,26 @@ impl Board {
             if paused { accounts.insert(name) } else { accounts.remove(&name) }
         });
         true
+    }
+
+    /// A call of the API has ended.
+    pub(in crate::shell) fn api_called(&self, account: &str, failure: Option<&CallFailure>) {
+        locked(&self.answers).call(account, failure, Instant::now());
+    }
+
+    /// The API was reached at the start, or was not.
+    pub(in crate::shell) fn api_reached(&self, account: &str, failure: Option<&CallFailure>) {
+        locked(&self.answers).reached(account, failure, Instant::now());
+    }
+
+    /// Whether the API has answered this account at all.
+    pub(in crate::shell) fn is_proven(&self, account: &str) -> bool {
+        locked(&self.answers).is_proven(account)
+    }
+
+    /// Why the API does not answer this account; none while it does, or is not asked.
+    pub(super) fn silent(&self, account: &str, now: Instant) -> Option<String> {
+        locked(&self.answers).silent(account, now)
     }
 
     /// The worker drains.

@@ -39,7 +39,10 @@ impl Board {
             let accounts = view.map(|view| view.report.accounts.iter());
             let account = accounts.into_iter().flatten().find(|account| account.name == name);
             let refused = account.and_then(|account| account.refused_because.as_ref());
-            let reason = refused.map(|reason| format!("the API refuses the account: {reason}"));
+            let reason = match refused {
+                Some(reason) => Some(format!("the API refuses the account: {reason}")),
+                None => self.silent(&name, now),
+            };
             reasons.push((format!("account:{name}"), reason));
         }
         let draining = if self.is_drained() {

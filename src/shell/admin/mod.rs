@@ -4,6 +4,7 @@
 //! that a worker that is busy, or stuck, still answers. One listener serves everything and is for
 //! this machine; another may serve probes and metrics alone.
 
+mod answers;
 mod board;
 mod client;
 mod guard;

@@ -224,6 +224,26 @@ impl ResellerClient {
         decode::<ListCustomersResponse>(&body).map(drop)
     }
 
+    /// Tests connection and credentials without any call of the API: whatever it replies to a
+    /// request for nothing, it is there.
+    ///
+    /// # Errors
+    /// What is in the way; see [`CallFailure`].
+    pub async fn reach(&self) -> Result<(), CallFailure> {
+        let inner = &self.inner;
+        if let Some(tokens) = &inner.tokens {
+            tokens.token().await?;
+        }
+        let asked = inner.http.head(&inner.base_url).send().await;
+        asked.map(drop).map_err(|error| inner.lost(error))
+    }
+
+    /// Whose client this is.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.inner.options.account
+    }
+
     async fn get(
         &self,
         method: Method,

@@ -336,6 +336,15 @@ async fn customers_come_from_all_pages_and_the_check_asks_for_one() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_api_is_tried_without_a_call_and_any_reply_will_do() {
+    let fake = Fake::start([Answer::new(404, "")]).await;
+    assert_eq!(client(&fake.url()).await.reach().await, Ok(()));
+    assert_eq!(fake.asked()[0].line, "HEAD /");
+    let nobody = client("http://127.0.0.1:1").await.reach().await;
+    assert!(matches!(nobody, Err(CallFailure::NotSent { .. })), "{nobody:?}");
+}
+
+#[tokio::test]
 async fn devices_of_an_owner_come_page_by_page() {
     let fake = Fake::start([Answer::new(200, r#"{"devices":[{}],"nextPageToken":"p2"}"#)]).await;
     let customers = [Customer::ZeroTouch("7".into()), Customer::Workspace("C".into())];

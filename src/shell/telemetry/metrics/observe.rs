@@ -199,6 +199,7 @@ impl CallObserver {
         failure: Option<&CallFailure>,
         took: Duration,
     ) {
+        self.0.board.api_called(account, failure);
         let metrics = &self.0.metrics;
         let class = failure.map_or("ok", CallFailure::class);
         metrics.api_calls.with_label_values(&[account, method.id(), class]).inc();

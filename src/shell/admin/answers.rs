@@ -1,0 +1,147 @@
+//! Whether the API answers each account. What it refuses is an answer, and the engine's to tell.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::model::CallFailure;
+
+/// Calls in a row without a usable answer, and the time since the first of them, that are more than
+/// a moment's trouble.
+const CALLS_MIN: u32 = 3;
+const TIME_MIN: Duration = Duration::from_secs(10);
+
+/// How the API has answered an account lately.
+#[derive(Debug, Default)]
+struct Account {
+    /// Since when calls got no answer, how many, and why the last one did not.
+    failing: Option<(Instant, u32, String)>,
+    /// Why it could not be reached at the start, if it was not since.
+    unreached: Option<String>,
+    /// Whether it has answered at all.
+    is_proven: bool,
+    /// Whether the log says that it is silent.
+    is_told: bool,
+}
+
+impl Account {
+    fn silent(&self, now: Instant) -> Option<&str> {
+        let failing = self.failing.as_ref().filter(|(since, calls, _)| {
+            *calls >= CALLS_MIN && now.saturating_duration_since(*since) >= TIME_MIN
+        });
+        failing.map(|(_, _, reason)| reason.as_str()).or(self.unreached.as_deref())
+    }
+}
+
+/// How the API has answered each account.
+#[derive(Debug, Default)]
+pub(super) struct Answers(BTreeMap<String, Account>);
+
+impl Answers {
+    /// A call has ended.
+    pub(super) fn call(&mut self, account: &str, failure: Option<&CallFailure>, now: Instant) {
+        let state = self.0.entry(account.to_owned()).or_default();
+        match failure {
+            Some(failure @ (CallFailure::NotSent { .. } | CallFailure::Ambiguous { .. })) => {
+                let (_, calls, last) = state.failing.get_or_insert((now, 0, String::new()));
+                *calls = calls.saturating_add(1);
+                *last = failure.to_string();
+            }
+            Some(
+                CallFailure::Rejected { .. }
+                | CallFailure::Throttled { .. }
+                | CallFailure::Unauthorised { .. }
+                | CallFailure::NotFound,
+            )
+            | None => {
+                *state = Account { is_proven: true, is_told: state.is_told, ..Account::default() };
+            }
+        }
+        self.tell(account, now);
+    }
+
+    /// It could not be reached at the start, or could.
+    pub(super) fn reached(&mut self, account: &str, failure: Option<&CallFailure>, now: Instant) {
+        let state = self.0.entry(account.to_owned()).or_default();
+        state.unreached = failure.filter(|_| !state.is_proven).map(ToString::to_string);
+        state.is_proven |= failure.is_none();
+        self.tell(account, now);
+    }
+
+    /// Whether it has answered at all.
+    pub(super) fn is_proven(&self, account: &str) -> bool {
+        self.0.get(account).is_some_and(|state| state.is_proven)
+    }
+
+    /// Why it does not answer; none while it does, or is not asked. To be asked now and then: that
+    /// is when the log hears of it.
+    pub(super) fn silent(&mut self, account: &str, now: Instant) -> Option<String> {
+        self.tell(account, now);
+        Some(self.0.get(account)?.silent(now)?.to_owned())
+    }
+
+    /// Once when it falls silent, and once when it answers again.
+    fn tell(&mut self, account: &str, now: Instant) {
+        let Some(state) = self.0.get_mut(account) else { return };
+        let reason = state.silent(now);
+        match (reason, state.is_told) {
+            (Some(reason), false) => tracing::warn!(
+                account,
+                reason,
+                "the API does not answer this account; its calls are repeated until it does, \
+                 nothing is lost"
+            ),
+            (None, true) if state.failing.is_none() => {
+                tracing::info!(account, "the API answers this account");
+            }
+            _ => return,
+        }
+        state.is_told = !state.is_told;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> CallFailure {
+        CallFailure::Ambiguous { reason: "no reply".into() }
+    }
+
+    #[test]
+    fn an_account_is_silent_after_several_calls_and_a_while_and_any_answer_ends_that() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut answers = Answers::default();
+        assert_eq!(answers.silent("main", at(0)), None, "not asked");
+        for second in [0, 1, 2, 3] {
+            answers.call("main", Some(&lost()), at(second));
+        }
+        assert_eq!(answers.silent("main", at(9)), None, "a moment's trouble");
+        let silent = answers.silent("main", at(10));
+        assert_eq!(silent.as_deref(), Some("no usable answer came: no reply"));
+        assert_eq!(answers.silent("other", at(10)), None);
+        for answer in [None, Some(&CallFailure::NotFound)] {
+            answers.call("main", answer, at(11));
+            assert_eq!(answers.silent("main", at(60)), None);
+            answers.call("main", Some(&lost()), at(61));
+            assert_eq!(answers.silent("main", at(99)), None, "one call is no outage");
+        }
+    }
+
+    #[test]
+    fn what_is_not_reached_at_the_start_is_so_until_it_is_or_a_call_is_answered() {
+        let now = Instant::now();
+        let mut answers = Answers::default();
+        answers.reached("main", Some(&lost()), now);
+        assert!(answers.silent("main", now).is_some() && !answers.is_proven("main"));
+        answers.reached("main", None, now);
+        assert!(answers.silent("main", now).is_none() && answers.is_proven("main"));
+
+        answers.reached("other", Some(&lost()), now);
+        let refused = CallFailure::Unauthorised { reason: "401".into() };
+        answers.call("other", Some(&refused), now);
+        assert_eq!(answers.silent("other", now), None, "the engine tells of that");
+        answers.reached("other", Some(&lost()), now);
+        assert_eq!(answers.silent("other", now), None, "it is proven by then");
+    }
+}
