@@ -158,27 +158,33 @@ fn what_needs_a_person_is_among_what_is_stuck_and_a_long_reason_is_folded() {
 }
 
 /// Shows the page in a frame as wide as a phone, since no window may be that narrow; and what was
-/// measured there. Everything else is passed on.
-fn phone(admin: &Admin) -> String {
+/// measured there. Everything else is passed on, the state after a change.
+fn phone(admin: &Admin, change: fn(&mut Value)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/phone", listener.local_addr().unwrap());
     let admin = admin.local.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let admin = admin.clone();
-            thread::spawn(move || drop(answer(stream.unwrap(), &admin)));
+            thread::spawn(move || drop(answer(stream.unwrap(), &admin, change)));
         }
     });
     url
 }
 
-fn answer(mut stream: TcpStream, admin: &str) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, admin: &str, change: fn(&mut Value)) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let path = first.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
         "/phone" => (200, FRAME.replace("WIDTH", &PHONE.to_string())),
+        "/state" => {
+            let (status, body) = ask(admin, "GET", path, "");
+            let mut state = serde_json::from_str(&body)?;
+            change(&mut state);
+            (status, state.to_string())
+        }
         path => ask(admin, "GET", path, ""),
     };
     let kind = if path == "/state" { "application/json" } else { "text/html; charset=utf-8" };
@@ -196,7 +202,7 @@ const FRAME: &str = r#"<!doctype html>
 <iframe id="phone" src="/" width="WIDTH" height="2200" style="border: 0"></iframe>
 <script type="application/json" id="measured"></script>
 <script>
-setTimeout(() => {
+setTimeout(async () => {
   const frame = document.getElementById('phone').contentWindow;
   const page = frame.document;
   // How many lines of text a cell takes.
@@ -209,12 +215,22 @@ setTimeout(() => {
     label: cell.dataset.label, text: cell.textContent, lines: lines(cell),
     shown: frame.getComputedStyle(cell, '::before').content,
   }));
+  // Of what is folded, before and after somebody opens it; and whether it stays open.
+  const folded = () => page.querySelector('#accounts details');
+  const heights = [];
+  if (folded()) {
+    heights.push(lines(folded()));
+    folded().querySelector('summary').click();
+    heights.push(lines(folded()));
+    frame.show(await (await frame.fetch('/state')).json());
+    heights.push(lines(folded()));
+  }
   document.getElementById('measured').textContent = JSON.stringify({
     width: frame.innerWidth,
     scrollWidth: page.scrollingElement.scrollWidth,
     wide: [...page.querySelectorAll('section')].filter((s) => s.scrollWidth > s.clientWidth)
       .map((s) => s.querySelector('h2').textContent),
-    lanes: cells('lanes'), heads: cells('heads'),
+    heights, lanes: cells('lanes'), heads: cells('heads'),
     stuck: [...page.querySelectorAll('#stuck li')].map((item) => ({
       key: item.dataset.key || '', text: item.textContent, kind: item.className,
     })),
@@ -261,6 +277,16 @@ fn old_head(state: &Value) -> Option<&Value> {
     heads.iter().find(|head| head["orderId"] == "SO-104233")
 }
 
+/// What was measured on the phone, on which everything fits.
+fn measured(page: &str) -> Value {
+    let (_, rest) = page.split_once(r#"id="measured">"#).unwrap();
+    let (measured, _) = rest.split_once("</script>").unwrap();
+    let seen: Value = serde_json::from_str(measured).unwrap();
+    assert_eq!((&seen["width"], &seen["scrollWidth"]), (&json!(PHONE), &json!(PHONE)));
+    assert_eq!(seen["wide"], json!([]), "sections that have to be scrolled");
+    seen
+}
+
 /// The cells of a table as a phone shows them, with their labels; each on one line but for long
 /// ids.
 fn cards(seen: &Value, table: &str) -> Vec<(String, String)> {
@@ -300,12 +326,8 @@ fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
     let age = value(&admin.scrape(), &series);
     assert!(age >= 47.0 * 60.0, "{age}");
 
-    let page = rendered(chromium, &phone(&admin));
-    let (_, rest) = page.split_once(r#"id="measured">"#).unwrap();
-    let (measured, _) = rest.split_once("</script>").unwrap();
-    let seen: Value = serde_json::from_str(measured).unwrap();
-    assert_eq!((&seen["width"], &seen["scrollWidth"]), (&json!(PHONE), &json!(PHONE)));
-    assert_eq!(seen["wide"], json!([]), "sections that have to be scrolled");
+    let page = rendered(chromium, &phone(&admin, |_| ()));
+    let seen = measured(&page);
     let [line] = &seen["stuck"].as_array().unwrap()[..] else { panic!("{seen}") };
     stuck_line(line["text"].as_str().unwrap(), head, received);
     let mut lanes = cards(&seen, "lanes");
@@ -326,6 +348,52 @@ fn on_a_phone_the_page_fits_and_says_what_is_stuck_and_since_when() {
     assert!(again["heldSeconds"].as_u64() >= head["heldSeconds"].as_u64(), "{again}");
     assert_eq!(again["receivedAt"], head["receivedAt"]);
     assert_eq!(again["batch"]["id"], head["batch"]["id"]);
+}
+
+/// As of a worker that has seen much: what the API says about an account can be of any length.
+fn grave(state: &mut Value) {
+    state["counters"]["deadLetters"] = json!(1);
+    let outcome = |status: &str, code: Option<&str>, count: u64| {
+        let action = "claim";
+        json!({"action": action, "status": status, "code": code, "count": count})
+    };
+    state["outcomes"] = json!([
+        outcome("unresolved", Some("transport.deadline_exceeded"), 2),
+        outcome("unresolved", Some("transport.result_missing"), 1),
+        outcome("succeeded", None, 20_000),
+    ]);
+    let refusal = "the caller does not have permission; ".repeat(25);
+    state["dispatch"]["report"]["accounts"][0]["refusedBecause"] = json!(refusal);
+}
+
+#[test]
+fn unresolved_ones_are_listed_and_a_long_refusal_takes_little_room_until_it_is_opened() {
+    let Some(chromium) = chromium() else { return };
+    let mut world = world("admin-grave");
+    let worker = world.worker();
+    let admin = Admin::of(&worker);
+    admin.wait_until_ready();
+    let page = rendered(chromium, &phone(&admin, grave));
+    let seen = measured(&page);
+    let state = admin.state();
+    let began = state["startedAt"].as_str().unwrap()[..19].replace('T', " ");
+    let runbook = std::fs::read_to_string("docs/runbook.md").unwrap();
+    for (key, beginning, section) in [
+        ("unresolved", format!("3 unresolved outcomes since {began} UTC: "), "ZerotouchUnresolved"),
+        ("dead-letters", format!("1 dead letter since {began} UTC: "), "ZerotouchDeadLetters"),
+    ] {
+        let mut lines = seen["stuck"].as_array().unwrap().iter();
+        let line = lines.find(|line| line["key"] == key);
+        let text = line.unwrap_or_else(|| panic!("{seen}"))["text"].as_str().unwrap();
+        assert!(text.starts_with(&beginning), "{text}");
+        assert!(text.ends_with(&format!("See {section} in the runbook")), "{text}");
+        assert!(runbook.contains(&format!("\n## {section}\n")), "{section}");
+    }
+    let heights = seen["heights"].as_array().unwrap().iter();
+    let heights: Vec<u64> = heights.map(|lines| lines.as_u64().unwrap()).collect();
+    let [closed, open, redrawn] = heights[..] else { panic!("{seen}") };
+    assert!(closed <= 4 && open > 10, "{heights:?}");
+    assert_eq!(redrawn, open, "what somebody opened stays open when it is drawn anew");
 }
 
 const LANES: [(&str, &str); 5] = [
