@@ -103,7 +103,7 @@ fn demo(args: DemoArgs) -> ExitCode {
         eprintln!("{reason}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    if let Err(code) = start_logs("warn,zerotouch_worker::demo=info") {
+    if let Err(code) = start_logs(DEMO_LOG) {
         return code;
     }
     let form = args.summary;
@@ -155,6 +155,11 @@ fn schema(name: Option<&str>) -> ExitCode {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(runtime::new()?)
 }
+
+/// What the demo logs: its records that cannot be used are meant to be so, and its summary counts
+/// them.
+const DEMO_LOG: &str =
+    "warn,zerotouch_worker::demo=info,zerotouch_worker::shell::telemetry::unusable=error";
 
 /// Logs of the commands that have no configuration; `RUST_LOG` decides what is shown.
 fn start_logs(default: &str) -> Result<(), ExitCode> {
