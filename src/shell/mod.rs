@@ -3,6 +3,7 @@
 mod causes;
 mod clock;
 mod limit;
+mod lock;
 mod reach;
 mod stats;
 mod topics;

@@ -290,8 +290,7 @@ async fn wait_for_topics(
         match topics_ready(kafka, plan, commands).await {
             Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
                 stats.board.kafka_is_waited_for(&error.to_string());
-                if let Some(held_back) = repeats::tell(&error.to_string()) {
-                    let again = (held_back > 0).then_some(held_back);
+                if let Some(again) = repeats::tell(&error.to_string()) {
                     tracing::warn!(
                         %error, again, every = ?KAFKA_WAIT,
                         "Kafka is not there yet; it is asked until it is"

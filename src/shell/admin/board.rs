@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use super::answers::Answers;
 use crate::engine::{HeadReport, Report};
 use crate::model::CallFailure;
 use crate::shell::kafka::Standing;
+use crate::shell::lock::locked;
 use crate::shell::telemetry::metrics::Half;
 
 /// A half or a runtime that has not been heard of for this long hangs. All waits within them are
@@ -165,10 +166,6 @@ impl Default for Board {
             since: Mutex::default(),
         }
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Board {

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::board::{Board, DispatchView, Doing, Stage, locked};
+use super::board::{Board, DispatchView, Doing, Stage};
 use crate::shell::kafka::Standing;
+use crate::shell::lock::locked;
 use crate::shell::telemetry::metrics::Half;
 
 /// One thing that has to be right.

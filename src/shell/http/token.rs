@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper_util::client::legacy::Client as HyperClient;
@@ -25,6 +25,7 @@ use yup_oauth2::{
 use super::{Auth, ClientError, ClientOptions};
 use crate::model::CallFailure;
 use crate::shell::chain;
+use crate::shell::lock::locked;
 use crate::wire::google::failure;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/androidworkprovisioning";
@@ -133,13 +134,13 @@ impl TokenSource {
     }
 
     fn usable(&self) -> Option<Arc<Token>> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = locked(&self.current);
         current.clone().filter(|token| Instant::now() < token.ends_at)
     }
 
     fn keep(&self, token: Token) -> Arc<Token> {
         let token = Arc::new(token);
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
+        *locked(&self.current) = Some(Arc::clone(&token));
         token
     }
 
@@ -156,7 +157,7 @@ impl TokenSource {
     /// Call only with the turn.
     async fn fetch(&self) -> Result<Arc<Token>, CallFailure> {
         let number = {
-            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = locked(&self.current);
             current.as_ref().map_or(0, |token| token.number + 1)
         };
         let issue = async {

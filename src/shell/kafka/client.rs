@@ -280,12 +280,13 @@ impl ConsumerContext for LogContext {}
 
 /// A line of librdkafka's log; see [`repeats`] for how often.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    if matches!(level, RDKafkaLogLevel::Debug) {
-        tracing::debug!(target: "librdkafka", facility, "{message}");
-        return;
-    }
-    let Some(held_back) = repeats::tell(message) else { return };
-    let again = (held_back > 0).then_some(held_back);
+    let again = match level {
+        RDKafkaLogLevel::Debug => None,
+        _ => match repeats::tell(message) {
+            Some(again) => again,
+            None => return,
+        },
+    };
     match level {
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
@@ -296,9 +297,10 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Warning => {
             tracing::warn!(target: "librdkafka", facility, again, "{message}");
         }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
             tracing::info!(target: "librdkafka", facility, again, "{message}");
         }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }
 }
 
@@ -308,8 +310,7 @@ pub(super) fn log_error(error: &KafkaError, reason: &str) {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
         return;
     }
-    let Some(held_back) = repeats::tell(reason) else { return };
-    let again = (held_back > 0).then_some(held_back);
+    let Some(again) = repeats::tell(reason) else { return };
     tracing::warn!(target: "librdkafka", %error, again, "{reason}");
 }
 

@@ -1,7 +1,7 @@
 //! Why Kafka does not answer. What a call gives back is "no broker could be reached", be it for the
 //! network, a certificate or a password; which one librdkafka tells beside.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::log_line;
+use crate::shell::lock::locked;
 
 /// Events that are looked at after a call has failed, at most.
 const EVENTS_MAX: usize = 100;
@@ -78,7 +79,7 @@ impl ClientContext for Complaints {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut worst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worst = locked(&self.0);
         worst.note(&error, reason, Instant::now());
     }
 }
@@ -94,7 +95,7 @@ pub(super) fn explained(client: &BaseConsumer<Complaints>, error: &KafkaError) -
             break;
         }
     }
-    client.context().0.lock().unwrap_or_else(PoisonError::into_inner).explained(error)
+    locked(&client.context().0).explained(error)
 }
 
 #[cfg(test)]

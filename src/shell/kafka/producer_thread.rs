@@ -1,7 +1,7 @@
 //! The producer's thread: one transaction after the other, and a new producer when one breaks.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rdkafka::producer::Producer;
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
 use super::producer::{Command, CommitError, Transaction};
 use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
+use crate::shell::lock::locked;
 
 /// How often an idle producer serves librdkafka's log and errors.
 const IDLE_WAIT: Duration = Duration::from_millis(250);
@@ -26,11 +27,11 @@ pub(super) struct Busy(Arc<Mutex<Option<Instant>>>);
 
 impl Busy {
     pub(super) fn elapsed(&self) -> Option<Duration> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+        locked(&self.0).map(|since| since.elapsed())
     }
 
     fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *locked(&self.0) = since;
     }
 }
 

@@ -2,7 +2,7 @@
 //! first, its complaints the second.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::complaints::Worst;
 use super::repeats;
+use crate::shell::lock::locked;
 
 #[derive(Deserialize)]
 struct Statistics<'a> {
@@ -39,10 +40,6 @@ fn is_reached(statistics: &[u8]) -> Option<bool> {
 /// Groups whose brokers were lost when their member was made anew, and since when.
 static LOST: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
 
-fn locked() -> MutexGuard<'static, BTreeMap<String, Instant>> {
-    LOST.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// How a member of a group stands with the brokers.
 #[derive(Debug)]
 pub(super) struct Reach {
@@ -54,7 +51,7 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(group: String) -> Self {
-        let since = locked().remove(&group);
+        let since = locked(&LOST).remove(&group);
         Self { group, worst: Worst::default(), apart: since.map(|since| (since, true)) }
     }
 
@@ -98,7 +95,7 @@ impl Reach {
 impl Drop for Reach {
     fn drop(&mut self) {
         if let Some((since, true)) = self.apart {
-            locked().insert(std::mem::take(&mut self.group), since);
+            locked(&LOST).insert(std::mem::take(&mut self.group), since);
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -27,6 +27,7 @@ use super::consumer::Command;
 use super::ends::{self, End};
 use super::membership::Membership;
 use super::reach::Reach;
+use crate::shell::lock::locked;
 
 /// Membership of the group in one ownership epoch. A transaction whose contents were decided in
 /// an epoch must carry the membership of that very epoch; a later one would let it pass although
@@ -112,10 +113,6 @@ impl Told {
     fn set_outside(&self, membership: &Membership) {
         locked(&self.0).0.outside = membership.outside().map(str::to_owned);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// librdkafka's callbacks: they only leave notices.

@@ -1,10 +1,11 @@
 //! Lines that say the same again and again are told once, then once a minute with how many there
 //! were: librdkafka tells each attempt to connect, of each client, of each broker.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::shell::limit::Limit;
+use crate::shell::lock::locked;
 
 /// How long what was told is not told again.
 const QUIET: Duration = Duration::from_secs(60);
@@ -14,10 +15,10 @@ const LINES_MAX: usize = 256;
 /// For all clients of the process: they go the same way to the same brokers.
 static LINES: Mutex<Limit<String>> = Mutex::new(Limit::new(1, QUIET));
 
-/// Whether to tell a line: if so, how often it was held back since it was told last.
-pub(in crate::shell) fn tell(line: &str) -> Option<u64> {
-    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    admit(&mut lines, line, Instant::now())
+/// Whether to tell a line: if so, how often it was held back since it was told last, if it was.
+pub(in crate::shell) fn tell(line: &str) -> Option<Option<u64>> {
+    let held_back = admit(&mut locked(&LINES), line, Instant::now())?;
+    Some((held_back > 0).then_some(held_back))
 }
 
 fn admit(lines: &mut Limit<String>, line: &str, now: Instant) -> Option<u64> {

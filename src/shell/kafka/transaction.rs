@@ -1,6 +1,6 @@
 //! One transaction with librdkafka: begin, send, drain, offsets, commit, and what each error means.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -13,6 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::client::{log_error, log_line};
 use super::complaints::Worst;
 use super::producer::{CommitError, OutRecord, Transaction};
+use crate::shell::lock::locked;
 
 pub(super) type Client = BaseProducer<DeliveryContext>;
 
@@ -37,15 +38,15 @@ pub(super) struct DeliveryContext {
 impl DeliveryContext {
     /// An error, with what the client complained of beside.
     pub(super) fn explained(&self, error: &KafkaError) -> String {
-        self.worst.lock().unwrap_or_else(PoisonError::into_inner).explained(error)
+        locked(&self.worst).explained(error)
     }
 
     fn has_failures(&self) -> bool {
-        !self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !locked(&self.failures).is_empty()
     }
 
     fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
-        std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *locked(&self.failures))
     }
 }
 
@@ -56,7 +57,7 @@ impl ClientContext for DeliveryContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
-        let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worst = locked(&self.worst);
         worst.note(&error, reason, Instant::now());
     }
 }
@@ -67,7 +68,7 @@ impl ProducerContext for DeliveryContext {
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         if let Err((error, _)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = locked(&self.failures);
             failures.push((index, code));
         }
     }

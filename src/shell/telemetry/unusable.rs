@@ -2,12 +2,13 @@
 //! log, who must find the record, and must not be flooded by a producer that sends nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::model::{Command, DeadLetterReason, Failure, FailureCode};
 use crate::shell::Topics;
 use crate::shell::limit::Limit;
+use crate::shell::lock::locked;
 use crate::wire::shorten;
 
 /// Lines of a kind in a window at most; those beyond become one line that counts them.
@@ -134,7 +135,7 @@ impl Unusable {
     }
 
     fn limit(&self) -> MutexGuard<'_, Limit<Kind>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::shell::lock::locked;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
@@ -70,7 +71,7 @@ impl Watch {
 
     /// Notes why a request failed, and gives what was noted last.
     pub(super) fn note_cause(&self, cause: Option<String>) -> Option<String> {
-        std::mem::replace(&mut *self.cause.lock().unwrap_or_else(PoisonError::into_inner), cause)
+        std::mem::replace(&mut *locked(&self.cause), cause)
     }
 
     /// Whether there is room for one more.
