@@ -75,8 +75,9 @@ fn record(topic: &Arc<str>, partition: i32, payload: &str) -> OutRecord {
 }
 
 fn records(topic: &Arc<str>, partition: i32, payloads: &[&str]) -> Transaction {
-    let records = payloads.iter().map(|payload| record(topic, partition, payload)).collect();
-    Transaction { records, ..Transaction::default() }
+    let records = payloads.iter().map(|payload| record(topic, partition, payload));
+    let records: Vec<OutRecord> = records.collect();
+    Transaction { records: Arc::new(records), ..Transaction::default() }
 }
 
 struct TestProducer(TransactionalProducer);
@@ -244,9 +245,8 @@ fn a_record_arrives_as_it_was_written() {
     let input = topic(1, &[]);
     let producer = TestProducer::new(&options);
     let tombstone = OutRecord { payload: None, headers: Vec::new(), ..record(&input, 0, "") };
-    let mut both = records(&input, 0, &["payload"]);
-    both.records.push(tombstone);
-    producer.commit(both).unwrap();
+    let both = vec![record(&input, 0, "payload"), tombstone];
+    producer.commit(Transaction { records: Arc::new(both), ..Transaction::default() }).unwrap();
     let mut count = 0;
     let partition = TopicPartition::new(Arc::clone(&input), 0);
     let read = read_partition(&options, &partition, PATIENCE, |batch| {
@@ -348,7 +348,7 @@ fn a_revoked_partition_stays_with_its_owner_until_it_is_released() {
         assert_eq!(new.committed(moved), Some(1));
 
         // After the move, the old owner's epoch is over.
-        last.records = vec![record(&output, 0, "a ghost")];
+        last.records = Arc::new(vec![record(&output, 0, "a ghost")]);
         if group_protocol == GroupProtocol::Classic {
             let error = producer.commit(last).unwrap_err();
             assert!(matches!(error, CommitError::Aborted { retriable: false, .. }), "{error}");
@@ -577,11 +577,15 @@ fn a_record_that_is_too_large_is_named_and_the_producer_goes_on() {
     let producer = TestProducer::new(&options);
     // The client's own limit, then one that only the broker knows.
     for (topic, bytes) in [(&wide, 700_000), (&narrow, 550_000)] {
-        let mut large = records(topic, 0, &["a", "b", "c"]);
-        large.records[1].payload = Some(vec![b'x'; bytes]);
+        let mut large: Vec<_> = ["a", "b", "c"].map(|payload| record(topic, 0, payload)).into();
+        large[1].payload = Some(vec![b'x'; bytes]);
+        let large = Transaction { records: Arc::new(large), ..Transaction::default() };
         let started = Instant::now();
         let error = producer.commit(large).unwrap_err();
-        assert!(matches!(error, CommitError::RecordTooLarge { index: 1, .. }), "{error}");
+        let CommitError::RecordTooLarge { index: 1, topic: refusing, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(refusing, *topic);
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         producer.commit(records(topic, 0, &["after"])).unwrap();
         assert_eq!(replay(&options, topic, PATIENCE).unwrap().1, ["after"]);

@@ -74,6 +74,16 @@ pub const DEAD_LETTER_TIMESTAMP: &str = "dead-letter-source-timestamp";
 /// When the worker refused the record, RFC 3339.
 pub const DEAD_LETTER_TIME: &str = "dead-letter-time";
 
+/// That the value was dropped since the record did not fit, and how long it was; absent if not.
+pub const DEAD_LETTER_VALUE: &str = "dead-letter-value";
+/// The same for headers of the record: how many, and their bytes.
+pub const DEAD_LETTER_HEADERS: &str = "dead-letter-headers";
+/// The same for the key.
+pub const DEAD_LETTER_KEY: &str = "dead-letter-key";
+
+/// That texts in an outcome were shortened since the record did not fit; absent if not.
+pub const OUTCOME_SHORTENED: &str = "outcome-shortened";
+
 /// Headers that a dead letter has beside the record's own.
 pub fn dead_letter(letter: &DeadLetter) -> impl Iterator<Item = Header<'_>> {
     let DeadLetter { rejection, source, recorded_at, rejected_at } = letter;

@@ -4,6 +4,7 @@
 
 pub mod cloud_events;
 pub mod command;
+pub mod fit;
 pub mod google;
 pub mod headers;
 pub mod ledger;

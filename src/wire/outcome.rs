@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::device::DeviceJson;
-use super::json::{DateTime, complaint};
+use super::json::{DateTime, complaint, shorten};
 use crate::model::{
     Action, Cause, Command, CommandId, Customer, Failure, OutcomeId, Source, Status, Verdict,
 };
@@ -83,6 +83,17 @@ pub struct Times {
 #[error("the record is no outcome: {0}; only this worker should write the outcomes topic")]
 pub struct OutcomeError(String);
 
+/// Of the name of a topic, in Kafka.
+const TOPIC_BYTES: usize = 249;
+
+/// A text in `max` bytes, which says how long it was.
+fn said(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    format!("{} (shortened, {} bytes in all)", shorten(text, max), text.len())
+}
+
 /// Key of an outcome record: the device key, or `line:<order id>/<line>` for a refused device that
 /// has nothing to identify it.
 #[must_use]
@@ -96,10 +107,14 @@ pub fn key(command: &Command) -> String {
 /// The record's value.
 #[must_use]
 pub fn encode(command: &Command, verdict: &Verdict) -> Vec<u8> {
+    encode_json(&OutcomeJson::new(command, verdict))
+}
+
+pub(super) fn encode_json(outcome: &OutcomeJson<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1_024);
     // Serialising text and integers into memory has no way to fail.
     #[allow(clippy::expect_used)]
-    serde_json::to_writer(&mut bytes, &OutcomeJson::new(command, verdict)).expect("plain data");
+    serde_json::to_writer(&mut bytes, outcome).expect("plain data");
     bytes
 }
 
@@ -141,6 +156,51 @@ impl<'a> OutcomeJson<'a> {
             },
             source: Cow::Borrowed(&command.source),
         }
+    }
+
+    /// With what the API said in `max` bytes; with `all`, every text that somebody else gave.
+    pub(super) fn shortened(mut self, max: usize, all: bool) -> Self {
+        if let Some(failure) = &mut self.failure {
+            let mut short = failure.clone().into_owned();
+            short.message = said(&short.message, max);
+            for text in [&mut short.api_status, &mut short.api_identifier].into_iter().flatten() {
+                *text = said(text, max);
+            }
+            *failure = Cow::Owned(short);
+        }
+        if !all {
+            return self;
+        }
+        let device = &mut self.device;
+        let texts = [
+            Some(&mut self.event_id),
+            Some(&mut self.order_id),
+            Some(&mut self.line),
+            self.account.as_mut(),
+            self.operation.as_mut(),
+            device.imei.as_mut(),
+            device.imei2.as_mut(),
+            device.meid.as_mut(),
+            device.meid2.as_mut(),
+            device.serial_number.as_mut(),
+            device.manufacturer.as_mut(),
+            device.model.as_mut(),
+            device.chrome_os_attested_device_id.as_mut(),
+            device.device_id.as_mut(),
+        ];
+        for text in texts.into_iter().flatten().filter(|text| text.len() > max) {
+            *text = said(text, max).into();
+        }
+        if let Some(customer) = &mut self.customer {
+            let mut short = customer.clone().into_owned();
+            let (Customer::ZeroTouch(id) | Customer::Workspace(id)) = &mut short;
+            *id = said(id, max);
+            *customer = Cow::Owned(short);
+        }
+        let mut source = self.source.into_owned();
+        source.topic = said(&source.topic, max.max(TOPIC_BYTES));
+        self.source = Cow::Owned(source);
+        self
     }
 }
 

@@ -90,7 +90,7 @@ fn root<T: JsonSchema>() -> Schema {
 }
 
 /// The headers that a dead letter has beside the record's own; key and value are those of the
-/// refused record. Header values are text.
+/// refused record. What does not fit into a record is dropped, and said. Header values are text.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 #[allow(dead_code)]
@@ -111,4 +111,13 @@ struct DeadLetterHeaders {
     dead_letter_source_timestamp: Option<DateTime>,
     /// When the worker refused the record.
     dead_letter_time: DateTime,
+    /// That the record's value was dropped since it did not fit, and how long it was.
+    #[schemars(regex(pattern = "^dropped, [0-9]+ bytes$"))]
+    dead_letter_value: Option<String>,
+    /// How many of the record's headers were dropped since they did not fit, and their bytes.
+    #[schemars(regex(pattern = "^[0-9]+ dropped, [0-9]+ bytes$"))]
+    dead_letter_headers: Option<String>,
+    /// That the record's key was dropped since it did not fit, and how long it was.
+    #[schemars(regex(pattern = "^dropped, [0-9]+ bytes$"))]
+    dead_letter_key: Option<String>,
 }

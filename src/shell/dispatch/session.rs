@@ -188,12 +188,12 @@ impl Session {
             Err(CommitError::Aborted { reason, .. }) => {
                 self.dispatch.stats.aborted.add(1);
                 tracing::info!(
-                    reason,
+                    %reason,
                     "a transaction was aborted; what is still owned is written again"
                 );
                 self.feed(Input::Aborted { transaction });
             }
-            Err(CommitError::RecordTooLarge { index, bytes }) => {
+            Err(CommitError::RecordTooLarge { index, bytes, .. }) => {
                 self.on_too_large(attempt, index, bytes);
             }
             Err(

@@ -283,7 +283,8 @@ impl Session {
             .collect();
         let messages = self.messages.clone();
         self.began = Instant::now();
-        let transaction = Transaction { records, offsets, group: self.group.clone() };
+        let transaction =
+            Transaction { records: Arc::new(records), offsets, group: self.group.clone() };
         self.producer.commit(transaction, move |result| {
             let _ = messages.blocking_send(Message::Committed(result));
         });
@@ -310,14 +311,14 @@ impl Session {
             Err(CommitError::Aborted { reason, .. }) => {
                 stats.aborted.add(1);
                 stats.metrics.retry("transaction");
-                tracing::info!(reason, "a transaction of intake was aborted; it is written again");
+                tracing::info!(%reason, "a transaction of intake was aborted; it is written again");
                 tokio::time::sleep(RETRY_WAIT).await;
                 let lost = std::mem::take(&mut self.lost);
                 self.running.retain(|part| !lost.contains(&part.partition));
                 self.write();
                 None
             }
-            Err(CommitError::RecordTooLarge { index, bytes }) => {
+            Err(CommitError::RecordTooLarge { index, bytes, .. }) => {
                 self.replace_oversized(index, bytes);
                 self.write();
                 None

@@ -18,6 +18,7 @@ pub mod topics;
 
 mod complaints;
 mod consumer_thread;
+mod deliveries;
 mod ends;
 mod membership;
 mod offsets;
@@ -32,7 +33,9 @@ pub(in crate::shell) use ends::End;
 pub(in crate::shell) use rebalance::Standing;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
-pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
+pub use producer::{
+    AbortReason, CommitError, OutRecord, Records, Reply, Transaction, TransactionalProducer,
+};
 pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;

@@ -6,6 +6,8 @@
 //! what the driver reads afterwards is final. A commit is never just repeated: librdkafka has no
 //! KIP-890, and a late request could end the next transaction.
 
+use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -30,16 +32,72 @@ pub struct OutRecord {
     pub headers: Vec<(Arc<str>, Vec<u8>)>,
 }
 
+impl OutRecord {
+    /// Bytes that it takes on the wire, or a few more: key, payload and headers, with what frames
+    /// them. A client that refuses a record for its size counts no more than this.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(name, value)| header_bytes(name, value));
+        len(&self.key) + len(&self.payload) + headers.sum::<usize>() + FRAME_BYTES
+    }
+}
+
+/// The records of a transaction. They are made when the producer asks for them, so that a large
+/// transaction is never in memory as a whole.
+pub trait Records: fmt::Debug + Send + Sync {
+    /// Hands every record over, in order, until `take` breaks off. Asked again, for a second
+    /// attempt, it gives the same records.
+    fn each(&self, take: &mut dyn FnMut(&OutRecord) -> ControlFlow<()>) -> ControlFlow<()>;
+}
+
+impl Records for Vec<OutRecord> {
+    fn each(&self, take: &mut dyn FnMut(&OutRecord) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.iter().try_for_each(take)
+    }
+}
+
 /// What is written together or not at all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Transaction {
     /// The records, in order.
-    pub records: Vec<OutRecord>,
+    pub records: Arc<dyn Records>,
     /// Offsets to commit: topic, partition, and the offset of the next record to process.
     pub offsets: Vec<(Arc<str>, i32, i64)>,
     /// The membership under which all this was decided. Offsets need one, and only a transaction
     /// with offsets is refused when the membership is no longer good.
     pub group: Option<Arc<GroupMetadata>>,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        Self { records: Arc::new(Vec::new()), offsets: Vec::new(), group: None }
+    }
+}
+
+/// Why a transaction was aborted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AbortReason {
+    /// This worker may not write to a topic.
+    #[error(
+        "no WRITE on the topic {topic} for this worker's principal (Kafka says: Topic authorization \
+         failed): grant it"
+    )]
+    NoRight {
+        /// The topic.
+        topic: String,
+    },
+    /// A record was not delivered; the first one, and why.
+    #[error("a record for the topic {topic} was not delivered: {error}")]
+    Undelivered {
+        /// Its topic.
+        topic: String,
+        /// What the client or the broker said.
+        error: String,
+    },
+    /// Anything else, in Kafka's words.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Why a transaction was not committed, or may not have been; named by what to do next.
@@ -49,16 +107,18 @@ pub enum CommitError {
     #[error("the transaction was aborted: {reason}")]
     Aborted {
         /// Why.
-        reason: String,
+        reason: AbortReason,
         /// True if the cause may pass: the same contents may be tried again in the same epoch.
         /// False if the group has refused them: look at what is owned, and decide anew.
         retriable: bool,
     },
     /// Nothing of it was written, since this record is too large for its topic: replace it.
-    #[error("record {index} of the transaction is too large for its topic ({bytes} bytes)")]
+    #[error("record {index} of the transaction is too large for the topic {topic} ({bytes} bytes)")]
     RecordTooLarge {
         /// Its place in `records`.
         index: usize,
+        /// Its topic.
+        topic: Arc<str>,
         /// Bytes of its key, payload and headers.
         bytes: usize,
     },
@@ -82,6 +142,15 @@ pub enum CommitError {
         /// What went wrong.
         reason: String,
     },
+}
+
+/// What frames a record and each of its headers on the wire, at most.
+const FRAME_BYTES: usize = 128;
+const HEADER_FRAME_BYTES: usize = 10;
+
+/// Bytes that a header takes on the wire.
+pub(in crate::shell) fn header_bytes(name: &str, value: &[u8]) -> usize {
+    name.len() + value.len() + HEADER_FRAME_BYTES
 }
 
 /// Far beyond every time limit of a transaction and of making a new producer.

@@ -1,25 +1,27 @@
 //! The producer's thread: one transaction after the other, and a new producer when one breaks.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::Producer;
+use rdkafka::producer::Producer as _;
 
 use super::client::{ClientError, KafkaOptions, Role, config, refused};
-use super::producer::{Command, CommitError, Transaction};
-use super::transaction::{Client, DeliveryContext, Failure, abort, attempt};
+use super::deliveries::Client;
+use super::producer::{AbortReason, Command, CommitError, Transaction};
+use super::transaction::{Failure, abort, attempt};
 use crate::shell::lock::locked;
 
-/// How often an idle producer serves librdkafka's log and errors.
-const IDLE_WAIT: Duration = Duration::from_millis(250);
 /// How often a new producer is tried for before that is reported.
 const INIT_ATTEMPTS: u32 = 3;
 /// How long a broken producer may take to close before its successor is made.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
+/// Before a producer is asked again for what Kafka has answered with "later", and how long what it
+/// complains of takes to be heard.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// Since when a command has been under way.
 #[derive(Clone, Default)]
@@ -66,17 +68,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
-        loop {
-            let command = match inbox.recv_timeout(IDLE_WAIT) {
-                Ok(command) => command,
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(client) = &self.client {
-                        client.poll(Duration::ZERO);
-                    }
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+        while let Ok(command) = inbox.recv() {
             self.busy.set(Some(Instant::now()));
             match command {
                 Command::Init(reply) => reply(self.renew()),
@@ -90,6 +82,7 @@ impl Writer {
     fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
         if !transaction.offsets.is_empty() && transaction.group.is_none() {
             let reason = "it has offsets, and no membership to commit them under".into();
+            let reason = AbortReason::Other(reason);
             return Err(CommitError::Aborted { reason, retriable: false });
         }
         let timeout = self.commit_timeout;
@@ -157,9 +150,7 @@ impl Writer {
     }
 
     fn try_client(&self) -> Result<Client, String> {
-        let context = DeliveryContext::default();
-        let client: Client =
-            self.config.create_with_context(context).map_err(|error| error.to_string())?;
+        let client = Client::new(&self.config)?;
         let deadline = Instant::now() + self.init_timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -170,11 +161,10 @@ impl Writer {
                         && error.code() != RDKafkaErrorCode::OperationTimedOut
                         && Instant::now() < deadline =>
                 {
-                    client.poll(Duration::from_millis(50));
+                    thread::sleep(A_MOMENT);
                 }
                 Err(error) => {
-                    // Complaints wait for this.
-                    client.poll(Duration::from_millis(50));
+                    thread::sleep(A_MOMENT);
                     return Err(client.context().explained(&error));
                 }
             }

@@ -1,24 +1,21 @@
 //! One transaction with librdkafka: begin, send, drain, offsets, commit, and what each error means.
 
-use std::sync::Mutex;
+use std::ops::ControlFlow;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{log_error, log_line};
-use super::complaints::Worst;
-use super::producer::{CommitError, OutRecord, Transaction};
-use crate::shell::lock::locked;
-
-pub(super) type Client = BaseProducer<DeliveryContext>;
+use super::deliveries::{Client, Failed, is_purge, is_too_large, ticket};
+use super::producer::{AbortReason, CommitError, OutRecord, Transaction};
 
 /// How long aborting waits for records that are on their way.
 const DRAIN_BEFORE_ABORT: Duration = Duration::from_millis(100);
+/// Before a call that Kafka has answered with "later" is made again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What has to happen after a failure, before it is reported.
 pub(super) enum Failure {
@@ -28,52 +25,6 @@ pub(super) enum Failure {
     Broken(CommitError),
 }
 
-/// Collects the records that were not delivered, by their places in the transaction.
-#[derive(Default)]
-pub(super) struct DeliveryContext {
-    failures: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
-    worst: Mutex<Worst>,
-}
-
-impl DeliveryContext {
-    /// An error, with what the client complained of beside.
-    pub(super) fn explained(&self, error: &KafkaError) -> String {
-        locked(&self.worst).explained(error)
-    }
-
-    fn has_failures(&self) -> bool {
-        !locked(&self.failures).is_empty()
-    }
-
-    fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
-        std::mem::take(&mut *locked(&self.failures))
-    }
-}
-
-impl ClientContext for DeliveryContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-        let mut worst = locked(&self.worst);
-        worst.note(&error, reason, Instant::now());
-    }
-}
-
-impl ProducerContext for DeliveryContext {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            let mut failures = locked(&self.failures);
-            failures.push((index, code));
-        }
-    }
-}
-
 /// Writes one transaction. On failure it is left as it is.
 pub(super) fn attempt(
     client: &Client,
@@ -81,15 +32,13 @@ pub(super) fn attempt(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout;
-    client.context().take();
+    client.context().begin();
     client.begin_transaction().map_err(|error| before_commit(&error))?;
-    for (index, record) in transaction.records.iter().enumerate() {
-        send(client, index, record, deadline)?;
-    }
+    send_all(client, transaction, deadline)?;
     // The commit would wait in steps of 100 ms for what is not delivered by then. Once a record
     // has failed, those behind it stay where they are.
-    drain(client, deadline, true);
-    delivered(client, transaction)?;
+    let is_drained = client.drain(deadline, true);
+    delivered(client, is_drained)?;
     send_offsets(client, transaction, deadline)?;
     commit(client, deadline)
 }
@@ -100,8 +49,7 @@ pub(super) fn attempt(
 /// to take records of the next transaction along. Such a producer has to be given up.
 pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), String> {
     let deadline = Instant::now() + timeout;
-    drain(client, Instant::now() + DRAIN_BEFORE_ABORT, false);
-    if client.in_flight_count() > 0 {
+    if !client.drain(Instant::now() + DRAIN_BEFORE_ABORT, false) {
         return Err("records are still on their way".into());
     }
     loop {
@@ -110,44 +58,64 @@ pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), String> {
             Err(KafkaError::Transaction(error))
                 if error.is_retriable() && Instant::now() < deadline =>
             {
-                client.poll(Duration::from_millis(10));
+                thread::sleep(AGAIN);
             }
             Err(error) => return Err(error.to_string()),
         }
     }
 }
 
+/// Hands the records to the client as it has room for them, each made when its turn comes.
+fn send_all(client: &Client, transaction: &Transaction, deadline: Instant) -> Result<(), Failure> {
+    let (mut index, mut sent) = (0, Ok(true));
+    let _ = transaction.records.each(&mut |record| {
+        sent = send(client, index, record, deadline);
+        index += 1;
+        if matches!(sent, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    sent.map(drop)
+}
+
+/// `false` if it makes no sense to send more, since a record has failed, or there was no room in
+/// time.
 fn send(
     client: &Client,
     index: usize,
     record: &OutRecord,
     deadline: Instant,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let (bytes, deliveries) = (record.bytes(), client.context());
+    if !deliveries.wait_for_room(bytes, deadline) {
+        return Ok(false);
+    }
     let mut out: BaseRecord<'_, [u8], [u8], usize> =
-        BaseRecord::with_opaque_to(&record.topic, index);
+        BaseRecord::with_opaque_to(&record.topic, ticket(index, bytes));
     out.partition = record.partition;
     out.key = record.key.as_deref();
     out.payload = record.payload.as_deref();
     out.headers = headers(record);
     loop {
+        // Before: its report may be there at once.
+        deliveries.sending(bytes);
         let error = match client.send(out) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err((error, refused)) => {
                 out = refused;
                 error
             }
         };
+        deliveries.not_sent(bytes);
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) if Instant::now() < deadline => {
-                client.poll(Duration::from_millis(1));
-            }
+            // A user's property may leave less room than we take.
+            Some(RDKafkaErrorCode::QueueFull) if Instant::now() < deadline => thread::sleep(AGAIN),
             Some(code) if is_too_large(code) => {
-                let bytes = size(record);
-                return Err(Failure::Abort(CommitError::RecordTooLarge { index, bytes }));
+                let topic = record.topic.clone();
+                return Err(Failure::Abort(CommitError::RecordTooLarge { index, topic, bytes }));
             }
             code => {
-                let cause = code.unwrap_or(RDKafkaErrorCode::Fail);
-                return Err(undelivered(client, cause, &record.topic));
+                let code = code.unwrap_or(RDKafkaErrorCode::Fail);
+                let topic = record.topic.to_string();
+                return Err(undelivered(client, Failed { index, bytes, topic, code }));
             }
         }
     }
@@ -164,60 +132,53 @@ fn headers(record: &OutRecord) -> Option<OwnedHeaders> {
     Some(headers)
 }
 
-fn size(record: &OutRecord) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let key = record.key.as_ref().map_or(0, Vec::len);
-    key + record.payload.as_ref().map_or(0, Vec::len) + headers
-}
-
-/// Serves delivery reports until none is outstanding. `poll` runs for its whole time whatever
-/// comes in, so it is given none as long as something does.
-fn drain(client: &Client, deadline: Instant, until_failure: bool) {
-    let mut outstanding = client.in_flight_count();
-    while outstanding > 0 && Instant::now() < deadline {
-        if until_failure && client.context().has_failures() {
-            return;
-        }
-        client.poll(Duration::ZERO);
-        let now = client.in_flight_count();
-        if now == outstanding {
-            client.poll(Duration::from_millis(1));
-        }
-        outstanding = client.in_flight_count();
-    }
-}
-
-fn delivered(client: &Client, transaction: &Transaction) -> Result<(), Failure> {
-    let failures = client.context().take();
+fn delivered(client: &Client, is_drained: bool) -> Result<(), Failure> {
+    let (first, too_large) = client.context().failed();
     // Batches are small enough for every topic, so a refused one holds one record only; if a
     // topic's limit has been lowered since, the largest record is the likeliest.
-    let too_large = failures
-        .iter()
-        .filter(|(_, code)| is_too_large(*code))
-        .filter_map(|(index, _)| Some((*index, size(transaction.records.get(*index)?))))
-        .max_by_key(|(_, bytes)| *bytes);
-    if let Some((index, bytes)) = too_large {
-        return Err(Failure::Abort(CommitError::RecordTooLarge { index, bytes }));
+    if let Some(Failed { index, bytes, topic, .. }) = too_large {
+        let topic = topic.into();
+        return Err(Failure::Abort(CommitError::RecordTooLarge { index, topic, bytes }));
     }
-    if let Some((index, code)) = failures.first() {
-        let topic = transaction.records.get(*index).map_or("", |record| &record.topic);
-        return Err(undelivered(client, *code, topic));
+    if let Some(failed) = first {
+        return Err(undelivered(client, failed));
     }
-    if client.in_flight_count() > 0 {
-        let reason = "its records were not delivered in time".into();
-        return Err(Failure::Broken(CommitError::Aborted { reason, retriable: true }));
+    if is_drained {
+        return Ok(());
     }
-    Ok(())
+    let reason = AbortReason::Other("its records were not delivered in time".into());
+    Err(Failure::Broken(CommitError::Aborted { reason, retriable: true }))
 }
 
 /// A record that was not taken, or not delivered. Nothing has asked for a commit yet. The record
 /// may have been written all the same, or may be yet.
-fn undelivered(client: &Client, code: RDKafkaErrorCode, topic: &str) -> Failure {
+fn undelivered(client: &Client, failed: Failed) -> Failure {
     if let Some((fatal, text)) = client.client().fatal_error() {
         return broken_before_commit(fatal, text);
     }
-    let reason = format!("a record for the topic {topic} was not delivered: {code}");
+    let Failed { topic, code, .. } = failed;
+    let (code, error) = match cause_of_purge(client).filter(|_| is_purge(code)) {
+        Some((code, text)) => (code, text),
+        None => (code, code.to_string()),
+    };
+    let reason = if code == RDKafkaErrorCode::TopicAuthorizationFailed {
+        let topic = client.context().not_added().unwrap_or(topic);
+        AbortReason::NoRight { topic }
+    } else {
+        AbortReason::Undelivered { topic, error }
+    };
     Failure::Broken(CommitError::Aborted { reason, retriable: true })
+}
+
+/// Why the client has purged the records of a transaction: it tells whoever asks for the next one
+/// to begin, and begins none.
+fn cause_of_purge(client: &Client) -> Option<(RDKafkaErrorCode, String)> {
+    match client.begin_transaction() {
+        Err(KafkaError::Transaction(cause)) if cause.txn_requires_abort() => {
+            Some((cause.code(), cause.string()))
+        }
+        _ => None,
+    }
 }
 
 fn send_offsets(
@@ -243,7 +204,7 @@ fn send_offsets(
                     && !error.txn_requires_abort()
                     && Instant::now() < deadline =>
             {
-                client.poll(Duration::from_millis(10));
+                thread::sleep(AGAIN);
             }
             Err(error) => return Err(before_commit(&error)),
         }
@@ -268,7 +229,7 @@ fn commit(client: &Client, deadline: Instant) -> Result<(), Failure> {
         if !again || Instant::now() >= deadline {
             return Err(Failure::Broken(CommitError::Unknown { reason }));
         }
-        client.poll(Duration::from_millis(10));
+        thread::sleep(AGAIN);
     }
 }
 
@@ -278,7 +239,7 @@ fn before_commit(error: &KafkaError) -> Failure {
         KafkaError::Transaction(cause) if cause.txn_requires_abort() => abortable(cause),
         KafkaError::Transaction(cause) => broken_before_commit(cause.code(), cause.string()),
         other => {
-            let reason = other.to_string();
+            let reason = AbortReason::Other(other.to_string());
             Failure::Broken(CommitError::Aborted { reason, retriable: true })
         }
     }
@@ -289,7 +250,7 @@ fn broken_before_commit(code: RDKafkaErrorCode, reason: String) -> Failure {
         RDKafkaErrorCode::Fenced
         | RDKafkaErrorCode::ProducerFenced
         | RDKafkaErrorCode::InvalidProducerEpoch => CommitError::Fenced { reason },
-        _ => CommitError::Aborted { reason, retriable: true },
+        _ => CommitError::Aborted { reason: AbortReason::Other(reason), retriable: true },
     })
 }
 
@@ -303,12 +264,8 @@ fn abortable(cause: &RDKafkaError) -> Failure {
             | RDKafkaErrorCode::FencedMemberEpoch
             | RDKafkaErrorCode::RebalanceInProgress
     );
-    let reason = format!("{} ({})", cause.string(), cause.name());
+    let reason = AbortReason::Other(format!("{} ({})", cause.string(), cause.name()));
     Failure::Abort(CommitError::Aborted { reason, retriable: !refused_by_group })
-}
-
-fn is_too_large(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
 }
 
 fn left(deadline: Instant) -> Duration {
