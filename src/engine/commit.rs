@@ -14,6 +14,8 @@ use super::{DeadLetterWrite, Mono, OutcomeWrite, Transaction};
 
 /// Outcomes in one transaction at most, so that its time stays far below the broker's limit.
 pub(crate) const OUTCOMES_MAX: usize = 20_000;
+/// The same for bytes of outcomes, as they wait; one may pass it.
+pub(crate) const OUTCOME_BYTES_MAX: usize = 8 << 20;
 /// The same for bytes of dead letters; one may pass it.
 pub(crate) const DEAD_LETTER_BYTES_MAX: usize = 4 << 20;
 
@@ -37,6 +39,8 @@ pub(crate) struct Running {
 #[derive(Debug, Default)]
 pub(crate) struct Commit {
     pub(crate) outcomes: VecDeque<Decided>,
+    /// Bytes of the queued outcomes.
+    pub(crate) outcome_bytes: usize,
     pub(crate) dead_letters: VecDeque<(Epoch, DeadLetterWrite)>,
     /// Bytes of the queued dead letters.
     pub(crate) dead_letter_bytes: usize,
@@ -58,6 +62,19 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
+    /// Queues an outcome.
+    pub(crate) fn push_outcome(&mut self, outcome: Decided) {
+        self.outcome_bytes += outcome.write.bytes();
+        self.outcomes.push_back(outcome);
+    }
+
+    /// The next queued outcome.
+    pub(crate) fn pop_outcome(&mut self) -> Option<Decided> {
+        let next = self.outcomes.pop_front()?;
+        self.outcome_bytes -= next.write.bytes();
+        Some(next)
+    }
+
     /// Queues a dead letter.
     pub(crate) fn push_dead_letter(&mut self, epoch: Epoch, write: DeadLetterWrite) {
         self.dead_letter_bytes += write.bytes();
@@ -69,6 +86,11 @@ impl Commit {
         let next = self.dead_letters.pop_front()?;
         self.dead_letter_bytes -= next.1.bytes();
         Some(next)
+    }
+
+    /// Bytes of outcomes and dead letters that are queued.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outcome_bytes + self.dead_letter_bytes
     }
 
     /// Outcomes and dead letters that are queued.
@@ -106,6 +128,7 @@ impl Commit {
         self.dirty.retain(|(dirty, _)| *dirty != lane);
         self.ended.retain(|(ended, _)| *ended != lane);
         self.outcomes.retain(|decided| decided.write.partition != lane);
+        self.outcome_bytes = self.outcomes.iter().map(|decided| decided.write.bytes()).sum();
         self.dead_letters.retain(|(_, write)| write.partition != lane);
         self.dead_letter_bytes = self.dead_letters.iter().map(|(_, write)| write.bytes()).sum();
     }

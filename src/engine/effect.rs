@@ -103,6 +103,15 @@ pub struct OutcomeWrite {
     pub verdict: Verdict,
 }
 
+impl OutcomeWrite {
+    /// Bytes of what it says, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.command.len()
+            + self.verdict.failure.as_ref().map_or(0, |failure| failure.message.len())
+    }
+}
+
 /// One record of the commands topic that was no command.
 #[derive(Clone, Debug)]
 pub struct DeadLetterWrite {

@@ -5,6 +5,7 @@ mod clock;
 mod limit;
 mod lock;
 mod reach;
+mod rooms;
 mod stats;
 mod topics;
 

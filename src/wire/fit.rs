@@ -91,7 +91,7 @@ impl Letter {
     }
 
     /// Drops what does not fit: first the value, then the largest headers, then the key; the value
-    /// stays if it fits once the others are gone. `false` if all of it fits.
+    /// stays if it fits once the others are gone. `false` if all of it stays.
     pub fn fit(&mut self, room: Room) -> bool {
         let max = room.bytes_max();
         let whole = self.bytes();
@@ -123,7 +123,7 @@ impl Letter {
         if self.bytes() > room.bytes_max() {
             self.shorten_reason();
         }
-        true
+        self.bytes() != whole
     }
 
     /// The largest go first. Gives how many went, and their bytes.

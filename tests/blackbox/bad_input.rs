@@ -84,6 +84,8 @@ fn records_that_cannot_be_understood_become_dead_letters_and_nothing_stops() {
         // Two mebibytes are more than the topic of dead letters takes; the order topic has them.
         let kept = if *name == "large" { &None } else { value };
         assert!(letter.value == *kept, "{name}: its bytes are not as they were");
+        let said = (*name == "large").then_some("dropped, 2097152 bytes");
+        assert_eq!(letter.header("dead-letter-value"), said, "{name}");
         let place = format!("partition={partition} offset={offset} class=\"{class}\"");
         wait_for(&format!("the log's line of {name}"), SOON, || {
             log_line(&worker.stderr(), &["is a dead letter now", &orders, &place])

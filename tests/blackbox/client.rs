@@ -92,6 +92,16 @@ impl Client {
         }));
     }
 
+    /// Changes a setting of a topic.
+    pub(crate) fn set_topic(&mut self, topic: &str, key: &str, value: &str) {
+        self.ask(&json!({"op": "set_topic", "topic": topic, "key": key, "value": value}));
+    }
+
+    /// Says whether workers may write to a topic.
+    pub(crate) fn may_write(&mut self, topic: &str, allowed: bool) {
+        self.ask(&json!({"op": "may_write", "topic": topic, "allowed": allowed}));
+    }
+
     /// Writes records and waits until they are acknowledged; gives partition and offset of each.
     pub(crate) fn produce(&mut self, records: &[Record]) -> Vec<(i32, i64)> {
         let records: Vec<Value> = records.iter().map(to_json).collect();

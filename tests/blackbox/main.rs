@@ -30,5 +30,7 @@ mod demo;
 mod faults;
 mod lifecycle;
 mod orders;
+mod oversized;
 mod page;
 mod pod;
+mod rights;

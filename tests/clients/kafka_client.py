@@ -10,7 +10,19 @@ import sys
 import time
 
 import confluent_kafka as kafka
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 SERVERS = sys.argv[1]
 TIMEOUT = 30.0
@@ -39,6 +51,28 @@ class Client:
         """Makes a topic."""
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
         self.admin.create_topics([new])[topic].result(TIMEOUT)
+        return {}
+
+    def set_topic(self, topic, key, value):
+        """Changes a setting of a topic."""
+        operation = AlterConfigOpType.SET
+        entry = ConfigEntry(key, value, incremental_operation=operation)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(TIMEOUT)
+        return {}
+
+    def may_write(self, topic, allowed):
+        """Says whether clients without a name of their own may write to a topic."""
+        rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+        if allowed:
+            any_rule = (*rule, AclOperation.ANY, AclPermissionType.ANY)
+            found = AclBindingFilter(*any_rule)
+            self.admin.delete_acls([found])[found].result(TIMEOUT)
+            return {}
+        others = AclBinding(*rule, AclOperation.ALL, AclPermissionType.ALLOW)
+        denied = AclBinding(*rule, AclOperation.WRITE, AclPermissionType.DENY)
+        for made in self.admin.create_acls([others, denied]).values():
+            made.result(TIMEOUT)
         return {}
 
     def produce(self, records):

@@ -87,6 +87,27 @@ pub(crate) fn full(world: &mut World, devices: u64) -> usize {
     usize::try_from(devices).unwrap()
 }
 
+/// Sales of many devices each, with long ids and metadata that all of its devices get: what follows
+/// from one of less than 300 KiB takes more than 60 MiB. Gives the outcomes that there must be.
+pub(crate) fn multiplied(world: &mut World, orders: u64, devices: u64) -> usize {
+    for order in 0..orders {
+        let imeis = order * devices..(order + 1) * devices;
+        let devices: Vec<Value> =
+            imeis.map(|number| json!({"imei": crate::events::imei(number)})).collect();
+        let id = |letter: &str| format!("{}{order}", letter.repeat(1_000));
+        world.send(&[json!({
+            "type": "sale",
+            "eventId": id("E"),
+            "occurredAt": "2026-01-01T00:00:00Z",
+            "orderId": id("O"),
+            "customer": {"customerId": "1001"},
+            "metadata": {"k": "v".repeat(4_000)},
+            "devices": devices,
+        })]);
+    }
+    usize::try_from(orders * devices).unwrap()
+}
+
 fn sale(number: u64) -> Value {
     let order = format!("F-1-{number}");
     json!({

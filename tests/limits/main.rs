@@ -16,6 +16,8 @@
 
 #[path = "../support/kafka.rs"]
 mod kafka;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/python.rs"]
 mod python;
 
@@ -38,3 +40,4 @@ mod load;
 mod cores;
 mod memory;
 mod probes;
+mod spinning;

@@ -81,6 +81,19 @@ fn the_demo_s_load_is_worked_off_within_64_mib() {
     within("demo's load", &mut worker, group);
 }
 
+/// As the chart has it.
+const CHART_LIMIT: u64 = 256 * MIB;
+
+#[test]
+fn orders_of_which_two_hundred_times_as_much_follows_are_worked_off_within_256_mib() {
+    let orders = std::env::var("LIMITS_ORDERS").map_or(2, |text| text.parse().unwrap());
+    let mut world = load::world("limits-multiplied");
+    let outcomes = load::multiplied(&mut world, orders, 10_000);
+    let (mut worker, group) = limited(&mut world, CHART_LIMIT);
+    load::work_off(&mut world, &mut worker, outcomes, Duration::from_secs(600));
+    within(&format!("{orders} orders of 10,000 devices"), &mut worker, group);
+}
+
 #[test]
 fn the_full_load_is_worked_off_within_128_mib() {
     let devices = std::env::var("LIMITS_DEVICES").map_or(10_000, |text| text.parse().unwrap());

@@ -60,43 +60,84 @@ pub fn map(
     received_at: Timestamp,
     options: &IntakeOptions,
 ) -> Vec<Intaken> {
-    let OrderEvent { id, kind, occurred_at, order_id, customer, metadata, devices, .. } = event;
-    let (account, account_fault) = account(event.account, options);
-    let (customer, customer_fault) = checked_customer(customer);
-    let event_fault = account_fault.or(customer_fault);
-    let template = Command {
-        action: main_action(kind),
-        cause: kind,
-        event_id: id,
-        order_id,
-        line: String::new(),
-        account,
-        customer,
-        device: Default::default(),
-        device_id: None,
-        metadata,
-        configuration_id: None,
-        pre_provisioning_token: None,
-        occurred_at,
-        received_at,
-        source: source.clone(),
-        traceparent: event.traceparent,
-    };
-    let mut lines = LineNames::default();
-    let mut seen = BTreeSet::new();
-    let mut intaken = Vec::with_capacity(devices.len());
-    for (index, device) in devices.into_iter().enumerate() {
-        let line = lines.name(device.line.clone(), index);
-        let mut command = template.clone();
-        command.line = line;
-        let checked = fill(&mut command, device, event_fault.as_ref())
-            .and_then(|()| distinct(&command, &mut seen));
-        match checked {
-            Ok(()) => push_commands(command, &mut intaken),
-            Err(fault) => intaken.push(Intaken::Refused(refuse(command, fault))),
+    Lines::new(event, source, received_at, options).collect()
+}
+
+/// The same one by one: what follows from a large order need not be in memory at once.
+#[derive(Debug)]
+pub struct Lines {
+    template: Command,
+    event_fault: Option<InputFault>,
+    devices: std::iter::Enumerate<std::vec::IntoIter<OrderDevice>>,
+    names: LineNames,
+    seen: BTreeSet<DeviceKey>,
+    /// The second command of the last line.
+    second: Option<Command>,
+}
+
+impl Lines {
+    /// See [`map`].
+    #[must_use]
+    pub fn new(
+        event: OrderEvent,
+        source: &Source,
+        received_at: Timestamp,
+        options: &IntakeOptions,
+    ) -> Self {
+        let OrderEvent { id, kind, occurred_at, order_id, customer, metadata, devices, .. } = event;
+        let (account, account_fault) = account(event.account, options);
+        let (customer, customer_fault) = checked_customer(customer);
+        let event_fault = account_fault.or(customer_fault);
+        let template = Command {
+            action: main_action(kind),
+            cause: kind,
+            event_id: id,
+            order_id,
+            line: String::new(),
+            account,
+            customer,
+            device: Default::default(),
+            device_id: None,
+            metadata,
+            configuration_id: None,
+            pre_provisioning_token: None,
+            occurred_at,
+            received_at,
+            source: source.clone(),
+            traceparent: event.traceparent,
+        };
+        Self {
+            template,
+            event_fault,
+            devices: devices.into_iter().enumerate(),
+            names: LineNames::default(),
+            seen: BTreeSet::new(),
+            second: None,
         }
     }
-    intaken
+}
+
+impl Iterator for Lines {
+    type Item = Intaken;
+
+    fn next(&mut self) -> Option<Intaken> {
+        if let Some(second) = self.second.take() {
+            return Some(Intaken::Command(second));
+        }
+        let (index, device) = self.devices.next()?;
+        let mut command = self.template.clone();
+        command.line = self.names.name(device.line.clone(), index);
+        let checked = fill(&mut command, device, self.event_fault.as_ref())
+            .and_then(|()| distinct(&command, &mut self.seen));
+        Some(match checked {
+            Ok(()) => {
+                let (first, second) = commands(command);
+                self.second = second;
+                Intaken::Command(first)
+            }
+            Err(fault) => Intaken::Refused(refuse(command, fault)),
+        })
+    }
 }
 
 /// The action by which a refused line is known.
@@ -225,7 +266,8 @@ fn distinct(command: &Command, seen: &mut BTreeSet<DeviceKey>) -> Result<(), Inp
     Err(InputFault::new(FailureCode::DuplicateDevice, message))
 }
 
-fn push_commands(mut command: Command, intaken: &mut Vec<Intaken>) {
+/// The commands of a line: one, or two that are to follow one another.
+fn commands(mut command: Command) -> (Command, Option<Command>) {
     match command.cause {
         Cause::Sale => {
             let order_id = &command.order_id;
@@ -237,11 +279,11 @@ fn push_commands(mut command: Command, intaken: &mut Vec<Intaken>) {
             let metadata = std::mem::take(&mut command.metadata);
             if command.cause == Cause::Return && !metadata.is_empty() {
                 let action = Action::UpdateMetadata;
-                intaken.push(Intaken::Command(Command { action, metadata, ..command.clone() }));
+                return (Command { action, metadata, ..command.clone() }, Some(command));
             }
         }
     }
-    intaken.push(Intaken::Command(command));
+    (command, None)
 }
 
 /// Drops what only a claim can carry.
@@ -272,7 +314,7 @@ fn refuse(mut command: Command, fault: InputFault) -> Refused {
 }
 
 /// Gives every line of an event a name of its own.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct LineNames {
     /// Names given, each with the number of the last namesake.
     given: BTreeMap<String, u32>,

@@ -107,7 +107,7 @@ impl Worker {
         };
         tell_outcome(&packed, &verdict);
         let write = OutcomeWrite { partition, offset, command: packed, verdict };
-        self.commit.outcomes.push_back(Decided { batch: BatchIx::NONE, epoch, write });
+        self.commit.push_outcome(Decided { batch: BatchIx::NONE, epoch, write });
     }
 
     /// Puts a command behind the others of its device.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::backoff::backoff;
 use crate::engine::batch::{BatchIx, Phase};
-use crate::engine::commit::{DEAD_LETTER_BYTES_MAX, OUTCOMES_MAX, Running};
+use crate::engine::commit::{DEAD_LETTER_BYTES_MAX, OUTCOME_BYTES_MAX, OUTCOMES_MAX, Running};
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::{Effect, Mono, Now, OffsetWrite, Transaction};
 use crate::model::{
@@ -66,9 +66,11 @@ impl Worker {
     }
 
     fn take_outcomes(&mut self, transaction: &mut Transaction, decided: &mut DecidedOffsets) {
-        let count = self.commit.outcomes.len().min(OUTCOMES_MAX);
-        transaction.outcomes.reserve_exact(count);
-        for outcome in self.commit.outcomes.drain(..count) {
+        transaction.outcomes.reserve_exact(self.commit.outcomes.len().min(OUTCOMES_MAX));
+        let (mut count, mut bytes) = (0, 0);
+        while count < OUTCOMES_MAX && bytes < OUTCOME_BYTES_MAX {
+            let Some(outcome) = self.commit.pop_outcome() else { break };
+            (count, bytes) = (count + 1, bytes + outcome.write.bytes());
             let (partition, offset) = (outcome.write.partition, outcome.write.offset);
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             if lane.epoch == outcome.epoch {

@@ -221,7 +221,7 @@ impl Worker {
     fn pause_or_resume(&mut self) {
         // What waits for its transaction counts too: it is in memory all the same.
         let commands = self.slots.len() + self.commit.waiting();
-        let bytes = self.slots.bytes() + self.commit.dead_letter_bytes;
+        let bytes = self.slots.bytes() + self.commit.waiting_bytes();
         let (commands_max, bytes_max) = (self.options.commands_max, self.options.command_bytes_max);
         let live = || self.lanes.keys().copied().collect();
         if !self.paused && (commands >= commands_max || bytes >= bytes_max) {

@@ -75,7 +75,7 @@ impl Worker {
                 self.tell_unresolved(batch, &command, &verdict);
             }
             let write = OutcomeWrite { partition, offset, command, verdict };
-            self.commit.outcomes.push_back(Decided { batch, epoch, write });
+            self.commit.push_outcome(Decided { batch, epoch, write });
         }
     }
 

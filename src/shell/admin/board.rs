@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::answers::Answers;
+use super::writes::Writes;
 use crate::engine::{HeadReport, Report};
 use crate::model::CallFailure;
 use crate::shell::kafka::Standing;
@@ -143,6 +144,7 @@ pub struct Board {
     draining: AtomicBool,
     beat: Mutex<Instant>,
     answers: Mutex<Answers>,
+    writes: [Mutex<Writes>; 2],
     /// Since when each latch of readiness is as it is.
     pub(super) since: Mutex<BTreeMap<String, (bool, Instant)>>,
 }
@@ -163,6 +165,7 @@ impl Default for Board {
             draining: AtomicBool::new(false),
             beat: Mutex::new(now),
             answers: Mutex::default(),
+            writes: Default::default(),
             since: Mutex::default(),
         }
     }
@@ -204,6 +207,7 @@ impl Board {
             _ => None,
         };
         self.set(half, Doing::Begins(before));
+        locked(&self.writes[half as usize]).ok();
     }
 
     /// A half's session has ended and is being closed; nothing it showed is true any more.
@@ -291,6 +295,21 @@ impl Board {
     /// Why the API does not answer this account; none while it does, or is not asked.
     pub(super) fn silent(&self, account: &str, now: Instant) -> Option<String> {
         locked(&self.answers).silent(account, now)
+    }
+
+    /// A transaction of a half has been aborted. Gives how many were in a row.
+    pub(in crate::shell) fn transaction_failed(&self, half: Half, reason: &str) -> u32 {
+        locked(&self.writes[half as usize]).failed(reason, Instant::now())
+    }
+
+    /// A transaction of a half has committed.
+    pub(in crate::shell) fn transaction_ok(&self, half: Half) {
+        locked(&self.writes[half as usize]).ok();
+    }
+
+    /// Why the transactions of a half keep failing, if they do.
+    pub(super) fn failing(&self, half: Half, now: Instant) -> Option<String> {
+        locked(&self.writes[half as usize]).wrong(now).map(str::to_owned)
     }
 
     /// The worker drains.

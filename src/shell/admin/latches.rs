@@ -13,7 +13,7 @@ use crate::shell::telemetry::metrics::Half;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Latch {
-    /// `kafka`, `topics`, `group`, `lanes`, `account:<name>` or `draining`.
+    /// `kafka`, `topics`, `group`, `lanes`, `writes`, `account:<name>` or `draining`.
     pub(super) name: String,
     /// Whether it is.
     pub(super) ok: bool,
@@ -35,6 +35,7 @@ impl Board {
             ("topics".to_owned(), self.topics()),
             ("group".to_owned(), self.group()),
             ("lanes".to_owned(), lanes(view)),
+            ("writes".to_owned(), self.writes(now)),
         ];
         for name in self.facts().accounts {
             let accounts = view.map(|view| view.report.accounts.iter());
@@ -105,6 +106,14 @@ impl Board {
                     Some(format!("{name} is not in its group: {state}"))
                 }
             }
+        })
+    }
+
+    fn writes(&self, now: Instant) -> Option<String> {
+        self.halves().iter().find_map(|half| {
+            let reason = self.failing(*half, now)?;
+            let name = half.as_str();
+            Some(format!("the transactions of {name} keep failing; the last one: {reason}"))
         })
     }
 

@@ -11,6 +11,7 @@ mod guard;
 mod latches;
 mod routes;
 mod state;
+mod writes;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

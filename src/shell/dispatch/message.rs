@@ -1,11 +1,11 @@
 //! What comes in to a session, and how it ends.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::{Input, Transaction};
 use crate::model::{Epoch, Partition};
 use crate::shell::kafka::{CommitError, ConsumerEvent};
+use crate::shell::rooms::Rooms;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -22,7 +22,6 @@ pub(super) enum Message {
     Consumer(ConsumerEvent),
     Input(Input),
     Committed(Attempt, Result<(), CommitError>),
-    Broken(String),
     /// A ledger partition could not be read, for this reason.
     Unread(Partition, Epoch, String),
     /// It is time to read it again.
@@ -33,6 +32,6 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) contents: Arc<Transaction>,
-    /// Places among its records that were too large and are written in a shorter form.
-    pub(super) shortened: BTreeSet<usize>,
+    /// How large its records may be.
+    pub(super) rooms: Rooms,
 }

@@ -27,8 +27,8 @@ use crate::shell::{Clock, Stats, Topics};
 pub use ledger::{Replay, replay as replay_ledger};
 use message::Ended;
 use session::Session;
-pub(in crate::shell) use tell::word as result_word;
-pub(in crate::shell) use translate::{header, outcome_record};
+pub(in crate::shell) use tell::{aborted, word as result_word};
+pub(in crate::shell) use translate::{header, letter_record, outcome_record};
 
 /// What dispatch works with.
 pub struct Dispatch {

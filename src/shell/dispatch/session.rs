@@ -14,15 +14,17 @@ use crate::engine::{CallNumber, CommandRead, Effect, Input, Options, Submit, Wor
 use crate::model::{CallFailure, Epoch, Offset, Partition};
 use crate::shell::kafka::{
     CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
-    StartAt, TopicPartition, TransactionalProducer,
+    StartAt, TopicPartition, Transaction, TransactionalProducer,
 };
-use crate::shell::telemetry::metrics::{Decided, Half};
+use crate::shell::rooms::Rooms;
+use crate::shell::telemetry::metrics::Half;
 
 use super::heads::Heads;
 use super::ledger::{Unread, replay};
 use super::message::{Attempt, Ended, Message};
 use super::spans::{Spans, answered_call};
 use super::tell::Teller;
+use super::translate::Encoding;
 use super::{Dispatch, tell, translate};
 
 /// Messages that wait for the session, at most; a message of records is about 1 MiB at most. A
@@ -172,7 +174,6 @@ impl Session {
                     self.read_ledger(partition, epoch);
                 }
             }
-            Message::Broken(reason) => self.ended = Some(Ended::Broken(reason)),
             Message::Committed(attempt, result) => self.on_committed(attempt, result),
         }
     }
@@ -182,19 +183,17 @@ impl Session {
         match result {
             Ok(()) => {
                 self.dispatch.stats.transactions.add(1);
+                self.dispatch.stats.board.transaction_ok(Half::Dispatch);
                 self.spans.committed(&attempt.contents);
                 self.feed(Input::Committed { transaction });
             }
             Err(CommitError::Aborted { reason, .. }) => {
                 self.dispatch.stats.aborted.add(1);
-                tracing::info!(
-                    %reason,
-                    "a transaction was aborted; what is still owned is written again"
-                );
+                tell::aborted(&self.dispatch.stats, Half::Dispatch, &reason.to_string());
                 self.feed(Input::Aborted { transaction });
             }
-            Err(CommitError::RecordTooLarge { index, bytes, .. }) => {
-                self.on_too_large(attempt, index, bytes);
+            Err(CommitError::RecordTooLarge { topic, bytes, .. }) => {
+                self.on_too_large(attempt, &topic, bytes);
             }
             Err(
                 error @ (CommitError::Unknown { .. }
@@ -204,19 +203,17 @@ impl Session {
         }
     }
 
-    /// A shorter form of the record is written: of an outcome without most of what the API said,
-    /// of a dead letter without its bytes, which are still in the commands topic.
-    fn on_too_large(&mut self, mut attempt: Attempt, index: usize, bytes: usize) {
-        let topic = translate::topic_of(&self.dispatch.topics, &attempt.contents, index);
-        if translate::can_be_shortened(&attempt.contents, index) && attempt.shortened.insert(index)
-        {
-            tracing::warn!(%topic, bytes, "a record is too large for its topic and is shortened");
+    /// Records of that topic are written in a shorter form. Only what this worker makes for itself
+    /// has none.
+    fn on_too_large(&mut self, mut attempt: Attempt, topic: &str, bytes: usize) {
+        if attempt.rooms.refused(&self.dispatch.topics, topic, bytes) {
+            tracing::warn!(topic, bytes, "a topic refuses a record of this size; it is shortened");
             self.commit(attempt);
             return;
         }
         self.ended = Some(Ended::Broken(format!(
-            "the topic {topic} refuses a record of {bytes} bytes; its max.message.bytes must be \
-             at least {}: raise it",
+            "the topic {topic} refuses a record of {bytes} bytes, which cannot be shortened; its \
+             max.message.bytes must be at least {}: raise it",
             crate::shell::kafka::message_bytes_min(&self.dispatch.kafka),
         )));
     }
@@ -312,7 +309,8 @@ impl Session {
                 self.consumer.start(self.commands(partition), StartAt::Offset(from.0));
             }
             Effect::Commit(contents) => {
-                self.commit(Attempt { contents, shortened: BTreeSet::new() });
+                let rooms = Rooms::new(self.dispatch.kafka.record_bytes_max as usize);
+                self.commit(Attempt { contents, rooms });
             }
             Effect::Submit(submit) => {
                 self.spans.submitting(&submit);
@@ -377,31 +375,25 @@ impl Session {
         });
     }
 
+    /// The producer's thread encodes the records as it takes them.
     fn commit(&self, attempt: Attempt) {
         let dispatch = Arc::clone(&self.dispatch);
-        let (producer, group) = (Arc::clone(&self.producer), self.group.clone());
         let messages = self.messages.clone();
-        // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
-        let encoding = tokio::task::spawn_blocking(move || {
-            let Attempt { contents, shortened } = &attempt;
-            let (topics, mut decided) = (&dispatch.topics, Decided::default());
-            let encoded = translate::transaction(topics, contents, shortened, group, &mut decided);
-            let began = Instant::now();
-            producer.commit(encoded, move |result| {
-                let contents = &attempt.contents;
-                tell::committed(&dispatch, contents, decided, &result, began.elapsed());
-                if let Some(observer) = dispatch.observer.as_ref().filter(|_| result.is_ok()) {
-                    observer(contents);
-                }
-                let _ = messages.blocking_send(Message::Committed(attempt, result));
-            });
-        });
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            if let Err(error) = encoding.await {
-                let reason = format!("a transaction could not be encoded: {error}");
-                let _ = messages.send(Message::Broken(reason)).await;
+        let encoding = Encoding::new(&dispatch.topics, &attempt.contents, attempt.rooms);
+        let encoding = Arc::new(encoding);
+        let transaction = Transaction {
+            offsets: translate::offsets(&dispatch.topics, &attempt.contents),
+            records: encoding.clone(),
+            group: self.group.clone(),
+        };
+        let began = Instant::now();
+        self.producer.commit(transaction, move |result| {
+            let (contents, noted) = (&attempt.contents, encoding.noted());
+            tell::committed(&dispatch, contents, noted, &result, began.elapsed());
+            if let Some(observer) = dispatch.observer.as_ref().filter(|_| result.is_ok()) {
+                observer(contents);
             }
+            let _ = messages.blocking_send(Message::Committed(attempt, result));
         });
     }
 

@@ -9,10 +9,11 @@ use crate::model::{BatchId, CallFailure, DeadLetterReason, LedgerRecord, Partiti
 use crate::shell::Stats;
 use crate::shell::admin::{DispatchView, Lag};
 use crate::shell::kafka::{CommitError, Consumer, End, TopicPartition};
-use crate::shell::telemetry::metrics::{Decided, Half};
+use crate::shell::telemetry::metrics::Half;
 
 use super::Dispatch;
 use super::ledger::Unread;
+use super::translate::Noted;
 
 /// How often the session shows how it stands.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -167,10 +168,11 @@ pub(super) fn answer(stats: &Stats, input: &Input) {
 pub(super) fn committed(
     Dispatch { stats, topics, .. }: &Dispatch,
     contents: &Transaction,
-    mut decided: Decided,
+    noted: Noted,
     result: &Result<(), CommitError>,
     took: Duration,
 ) {
+    let Noted { mut decided, shortened } = noted;
     stats.metrics.transaction(Half::Dispatch, word(result), took);
     match result {
         Ok(()) => {
@@ -184,9 +186,28 @@ pub(super) fn committed(
                 stats.unusable.dead_letter(place, why, topics, Instant::now());
             }
             stats.metrics.published(&decided, jiff::Timestamp::now());
+            shortened.tell(stats, topics, Half::Dispatch);
         }
         Err(CommitError::Aborted { .. }) => stats.metrics.retry("transaction"),
         Err(_) => {}
+    }
+}
+
+/// A transaction of a half was aborted, for this reason. One is ordinary, several in a row are not.
+pub(in crate::shell) fn aborted(stats: &Stats, half: Half, reason: &str) {
+    const ORDINARY: u32 = 2;
+    let in_a_row = stats.board.transaction_failed(half, reason);
+    let half = half.as_str();
+    if in_a_row <= ORDINARY {
+        let text = "a transaction was aborted; what is still owned is written again";
+        tracing::info!(half, reason, "{text}");
+    } else {
+        tracing::warn!(
+            half,
+            reason,
+            in_a_row,
+            "transactions keep failing; nothing is lost, and nothing goes on until one succeeds"
+        );
     }
 }
 

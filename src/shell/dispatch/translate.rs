@@ -1,25 +1,26 @@
 //! Records of the commands topic into inputs, and the engine's transactions into records.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
 use crate::engine::{
-    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OutcomeWrite, Transaction,
+    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OffsetWrite, Transaction,
 };
 use crate::model::{
     Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Rejection, Source,
     Verdict,
 };
 use crate::shell::Topics;
-use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordBatch, RecordView};
+use crate::shell::kafka::{OutRecord, RecordBatch, RecordView, Records};
+use crate::shell::lock::locked;
+use crate::shell::rooms::{Rooms, Shortened};
 use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
+use crate::wire::fit::{Letter, Room};
 use crate::wire::headers::Header;
-
-/// What is left of a failure's message when an outcome is too large, in bytes.
-const MESSAGE_SHORT: usize = 256;
 
 /// Decodes records, by lane.
 pub(super) fn commands(
@@ -58,96 +59,98 @@ fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> Co
     CommandRead { offset, content }
 }
 
-/// Whether there is a shorter form of a record in a transaction: of every one but the ledger's.
-pub(super) fn can_be_shortened(contents: &Transaction, index: usize) -> bool {
-    index < contents.outcomes.len() + contents.dead_letters.len()
+/// The records of a transaction, each encoded when the producer asks for it: outcomes, then dead
+/// letters, then the ledger.
+#[derive(Debug)]
+pub(super) struct Encoding {
+    topics: Topics,
+    contents: Arc<Transaction>,
+    rooms: Rooms,
+    noted: Mutex<Noted>,
 }
 
-/// The topic of a record in a transaction.
-pub(super) fn topic_of(topics: &Topics, contents: &Transaction, index: usize) -> Arc<str> {
-    let (outcomes, dead_letters) = (contents.outcomes.len(), contents.dead_letters.len());
-    Arc::clone(match index {
-        _ if index < outcomes => &topics.outcomes,
-        _ if index < outcomes + dead_letters => &topics.dead_letters,
-        _ => &topics.ledger,
-    })
+/// What was noted while the records were encoded.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub(super) decided: Decided,
+    pub(super) shortened: Shortened,
 }
 
-/// Encodes a transaction: outcomes, then dead letters, then the ledger; those at the places in
-/// `shortened` in their shorter form. Notes every outcome in `decided`.
-pub(super) fn transaction(
-    topics: &Topics,
-    contents: &Transaction,
-    shortened: &BTreeSet<usize>,
-    group: Option<Arc<GroupMetadata>>,
-    decided: &mut Decided,
-) -> kafka::Transaction {
-    let Transaction { ledger, outcomes, dead_letters, offsets, .. } = contents;
-    let mut records = Vec::with_capacity(ledger.len() + outcomes.len() + dead_letters.len());
-    records.extend(outcomes.iter().enumerate().map(|(place, write)| {
-        let is_short = shortened.contains(&place);
-        outcome(topics, write, is_short, decided)
-    }));
-    records.extend(dead_letters.iter().zip(outcomes.len()..).map(|(write, place)| {
-        let mut record = dead_letter(topics, write);
-        record.payload.take_if(|_| shortened.contains(&place));
-        record
-    }));
-    records.extend(ledger.iter().map(|write| ledger_record(topics, write)));
-    let offsets = offsets
-        .iter()
-        .map(|write| (Arc::clone(&topics.commands), write.partition.0, write.offset.0))
-        .collect();
-    kafka::Transaction { records: Arc::new(records), offsets, group }
-}
-
-/// What the API said is the only part of an outcome that has no bound of its own.
-fn outcome(
-    topics: &Topics,
-    write: &OutcomeWrite,
-    is_short: bool,
-    decided: &mut Decided,
-) -> OutRecord {
-    let command = write.command.unpack();
-    decided.add(&command, &write.verdict);
-    let Some(failure) = write.verdict.failure.as_ref().filter(|_| is_short) else {
-        return outcome_record(topics, &command, &write.verdict);
-    };
-    let mut failure = (**failure).clone();
-    failure.message = shorten(&failure.message);
-    let failure = Some(failure.into());
-    outcome_record(topics, &command, &Verdict { failure, ..write.verdict.clone() })
-}
-
-fn shorten(message: &str) -> String {
-    if message.len() <= MESSAGE_SHORT {
-        return message.to_owned();
+impl Encoding {
+    pub(super) fn new(topics: &Topics, contents: &Arc<Transaction>, rooms: Rooms) -> Self {
+        let (topics, contents) = (topics.clone(), Arc::clone(contents));
+        Self { topics, contents, rooms, noted: Mutex::default() }
     }
-    let mut end = MESSAGE_SHORT;
-    while !message.is_char_boundary(end) {
-        end -= 1;
+
+    /// To be taken once all records have been encoded.
+    pub(super) fn noted(&self) -> Noted {
+        std::mem::take(&mut *locked(&self.noted))
     }
-    format!("{} … (shortened, {} bytes in all)", &message[..end], message.len())
 }
 
-/// The record of one outcome; intake publishes some too.
+impl Records for Encoding {
+    fn each(&self, take: &mut dyn FnMut(&OutRecord) -> ControlFlow<()>) -> ControlFlow<()> {
+        let (mut noted, topics) = (Noted::default(), &self.topics);
+        for write in &self.contents.outcomes {
+            let command = write.command.unpack();
+            noted.decided.add(&command, &write.verdict);
+            let room = self.rooms.outcomes;
+            let (record, short) = outcome_record(topics, &command, &write.verdict, room);
+            noted.shortened.outcomes += u64::from(short);
+            take(&record)?;
+        }
+        for write in &self.contents.dead_letters {
+            let mut letter = dead_letter(topics, write);
+            let short = letter.fit(self.rooms.dead_letters);
+            noted.shortened.dead_letters += u64::from(short);
+            take(&letter_record(topics, letter))?;
+        }
+        for write in &self.contents.ledger {
+            take(&ledger_record(topics, write))?;
+        }
+        *locked(&self.noted) = noted;
+        ControlFlow::Continue(())
+    }
+}
+
+/// The offsets of a transaction.
+pub(super) fn offsets(topics: &Topics, contents: &Transaction) -> Vec<(Arc<str>, i32, i64)> {
+    let offset =
+        |write: &OffsetWrite| (Arc::clone(&topics.commands), write.partition.0, write.offset.0);
+    contents.offsets.iter().map(offset).collect()
+}
+
+/// The record of one outcome, and whether it had to be shortened; intake publishes some too.
 pub(in crate::shell) fn outcome_record(
     topics: &Topics,
     command: &Command,
     verdict: &Verdict,
-) -> OutRecord {
-    let key = wire::outcome::key(command);
-    let headers = wire::headers::outcome(command, verdict, &key).into_iter().map(header).collect();
-    OutRecord {
+    room: Room,
+) -> (OutRecord, bool) {
+    let fitted = wire::fit::outcome(command, verdict, room);
+    let own = |(name, value): (&'static str, String)| (name.into(), value.into_bytes());
+    let record = OutRecord {
         topic: Arc::clone(&topics.outcomes),
         partition: None,
-        payload: Some(wire::outcome::encode(command, verdict)),
-        headers,
-        key: Some(key.into_bytes()),
+        key: Some(fitted.key.into_bytes()),
+        payload: Some(fitted.value),
+        headers: fitted.headers.into_iter().map(own).collect(),
+    };
+    (record, fitted.is_shortened)
+}
+
+/// The record of one dead letter; intake writes some too.
+pub(in crate::shell) fn letter_record(topics: &Topics, letter: Letter) -> OutRecord {
+    OutRecord {
+        topic: Arc::clone(&topics.dead_letters),
+        partition: None,
+        key: letter.key,
+        payload: letter.value,
+        headers: letter.headers.into_iter().chain(letter.ours).collect(),
     }
 }
 
-fn dead_letter(topics: &Topics, write: &DeadLetterWrite) -> OutRecord {
+fn dead_letter(topics: &Topics, write: &DeadLetterWrite) -> Letter {
     let source = Source {
         topic: topics.commands.to_string(),
         partition: write.partition.0,
@@ -159,12 +162,11 @@ fn dead_letter(topics: &Topics, write: &DeadLetterWrite) -> OutRecord {
         recorded_at: None,
         rejected_at: Timestamp::now(),
     };
-    OutRecord {
-        topic: Arc::clone(&topics.dead_letters),
-        partition: None,
+    Letter {
         key: write.record.key.clone(),
-        payload: write.record.payload.clone(),
-        headers: wire::headers::dead_letter(&letter).map(header).collect(),
+        value: write.record.payload.clone(),
+        headers: Vec::new(),
+        ours: wire::headers::dead_letter(&letter).map(header).collect(),
     }
 }
 
@@ -180,18 +182,4 @@ fn ledger_record(topics: &Topics, write: &LedgerWrite) -> OutRecord {
 
 pub(in crate::shell) fn header((name, value): Header<'_>) -> (Arc<str>, Vec<u8>) {
     (name.into(), value.into_owned().into_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_shortened_between_characters_and_says_so() {
-        assert_eq!(shorten("said"), "said");
-        let long = format!("{}é{}", "x".repeat(MESSAGE_SHORT - 1), "y".repeat(1 << 20));
-        let short = shorten(&long);
-        assert!(short.starts_with(&"x".repeat(MESSAGE_SHORT - 1)) && !short.contains('é'));
-        assert!(short.len() < 400 && short.contains("1048833 bytes in all"), "{short}");
-    }
 }

@@ -4,6 +4,7 @@
 //! offsets. A transaction that is aborted is written again for the partitions that are still owned;
 //! one whose fate is unknown ends the session, and the next one reads from the committed offsets.
 
+mod parts;
 mod session;
 mod spans;
 mod tell;

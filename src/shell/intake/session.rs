@@ -1,6 +1,6 @@
 //! One session of intake: a consumer, a producer, one transaction at a time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +8,17 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{DeadLetterReason, Rejection};
 use crate::shell::admin::IntakeView;
-use crate::shell::dispatch::result_word;
+use crate::shell::dispatch::{aborted, result_word};
 use crate::shell::kafka::{
-    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, OutRecord,
-    RecordBatch, TopicPartition, Transaction, TransactionalProducer,
+    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, TopicPartition,
+    Transaction, TransactionalProducer,
 };
+use crate::shell::rooms::Rooms;
 use crate::shell::telemetry::metrics::Half;
 
-use super::translate::{Taken, reject, take};
+use super::parts::{Backlog, Part, Parts};
+use super::translate::{reject_too_large, take};
 use super::{Intake, tell};
 
 /// How a session ended.
@@ -35,26 +36,18 @@ enum Message {
     Committed(Result<(), CommitError>),
 }
 
-/// What one order record became, until it is committed.
-#[derive(Debug)]
-struct Part {
-    partition: TopicPartition,
-    offset: i64,
-    taken: Taken,
-    /// The record itself, by its place in the batch it came with: for the dead letter, should what
-    /// follows from it be too large.
-    origin: (Arc<RecordBatch>, usize),
-}
-
 /// Records in one transaction, beyond which no further order event joins it, so that its time
 /// stays far below the broker's limit.
 const WRITTEN_MAX: usize = 20_000;
+/// The same for bytes of those records. One order event may have more: it is then written from its
+/// own bytes, record by record.
+const WRITTEN_BYTES_MAX: usize = 4 << 20;
 /// Messages that wait for the session, at most; see dispatch.
 const INBOX: usize = 16;
 /// Between two looks at whether the producer hangs, and at how the session stands.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How long an aborted transaction waits before it is written again.
-const RETRY_WAIT: Duration = Duration::from_millis(250);
+/// How long an aborted transaction waits before it is written again, at first and at most.
+const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 pub(super) struct Session {
     intake: Arc<Intake>,
@@ -63,14 +56,20 @@ pub(super) struct Session {
     group: Option<Arc<GroupMetadata>>,
     owned: BTreeSet<TopicPartition>,
     /// Read and not yet in a transaction.
-    backlog: VecDeque<(Arc<RecordBatch>, usize)>,
-    backlog_bytes: usize,
+    backlog: Backlog,
     /// When the backlog goes out even if it is small; none while there is none.
     due: Option<Instant>,
     paused: bool,
-    /// In the running transaction.
-    running: Vec<Part>,
+    /// In the running transaction, or in the one that is to be written again.
+    running: Vec<Arc<Part>>,
     is_running: bool,
+    /// What the producer makes its records of.
+    written: Option<Arc<Parts>>,
+    /// How large its records may be.
+    rooms: Rooms,
+    /// When an aborted transaction is written again. Nothing is under way until then.
+    retry_at: Option<Instant>,
+    retry_wait: Duration,
     /// When the running transaction was begun.
     sent: SystemTime,
     /// Partitions lost while the transaction runs: should it be aborted, their part of it is for
@@ -125,12 +124,15 @@ impl Session {
             producer: Arc::new(producer),
             group: None,
             owned: BTreeSet::new(),
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
+            backlog: Backlog::default(),
             due: None,
             paused: false,
             running: Vec::new(),
             is_running: false,
+            written: None,
+            rooms: Rooms::new(intake.kafka.record_bytes_max as usize),
+            retry_at: None,
+            retry_wait: RETRY_WAIT.0,
             sent: SystemTime::UNIX_EPOCH,
             lost: BTreeSet::new(),
             closing: BTreeSet::new(),
@@ -144,10 +146,11 @@ impl Session {
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut watch = tokio::time::interval(WATCH_EVERY);
         loop {
-            if drain.is_cancelled() && !self.is_running {
+            let is_idle = !self.is_running || self.retry_at.is_some();
+            if drain.is_cancelled() && is_idle {
                 return Ended::Drained;
             }
-            let due = self.due.filter(|_| !self.is_running);
+            let due = self.retry_at.or(self.due.filter(|_| !self.is_running));
             let lingered = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due).await,
@@ -156,7 +159,7 @@ impl Session {
             };
             let message = tokio::select! {
                 biased;
-                () = drain.cancelled(), if !self.is_running => return Ended::Drained,
+                () = drain.cancelled(), if is_idle => return Ended::Drained,
                 _ = watch.tick() => {
                     self.producer.end_process_if_hung();
                     self.show();
@@ -169,12 +172,16 @@ impl Session {
             };
             let ended = match message {
                 None => None,
-                Some(message) => self.on_message(message).await,
+                Some(message) => self.on_message(message),
             };
             if let Some(ended) = ended {
                 return ended;
             }
             self.release_closed();
+            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.retry_at = None;
+                self.write();
+            }
             let is_full = self.backlog.len() >= self.intake.records_max;
             let is_due = is_full || self.due.is_some_and(|due| due <= Instant::now());
             if is_due && !self.is_running && !drain.is_cancelled() {
@@ -184,10 +191,10 @@ impl Session {
         }
     }
 
-    async fn on_message(&mut self, message: Option<Message>) -> Option<Ended> {
+    fn on_message(&mut self, message: Option<Message>) -> Option<Ended> {
         match message {
             Some(Message::Consumer(event)) => self.on_consumer(event),
-            Some(Message::Committed(result)) => self.on_committed(result).await,
+            Some(Message::Committed(result)) => self.on_committed(result),
             None => Some(Ended::Broken("the session's threads are gone".into())),
         }
     }
@@ -216,11 +223,8 @@ impl Session {
                 }
             }
             ConsumerEvent::Records(records) => {
-                let records = Arc::new(records);
-                self.backlog_bytes += records.bytes();
-                let places = 0..records.len();
                 self.due.get_or_insert_with(|| Instant::now() + self.intake.linger);
-                self.backlog.extend(places.map(|place| (Arc::clone(&records), place)));
+                self.backlog.push(records);
             }
             ConsumerEvent::CaughtUp(_) => {}
             ConsumerEvent::Error { fatal: true, text } => return Some(Ended::Broken(text)),
@@ -231,33 +235,33 @@ impl Session {
         None
     }
 
-    /// Records of partitions that go away, and are in no transaction yet, are for their next owner.
+    /// Records of partitions that go away, and are in no transaction under way, are for their next
+    /// owner.
     fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.backlog.retain(|(records, place)| {
-            records.iter().nth(*place).is_some_and(|record| {
-                !partitions.iter().any(|partition| {
-                    partition.partition == record.partition() && partition.topic == *record.topic()
-                })
-            })
-        });
+        self.backlog.forget(partitions);
+        if self.retry_at.is_some() {
+            self.running.retain(|part| !partitions.contains(&part.partition));
+        }
     }
 
     fn begin_transaction(&mut self) {
-        let mut written = 0;
-        while self.running.len() < self.intake.records_max && written < WRITTEN_MAX {
-            let Some((records, place)) = self.backlog.pop_front() else { break };
-            let Some(record) = records.iter().nth(place) else { continue };
+        self.rooms = Rooms::new(self.intake.kafka.record_bytes_max as usize);
+        let (mut written, mut bytes) = (0, 0);
+        while self.running.len() < self.intake.records_max
+            && written < WRITTEN_MAX
+            && bytes < WRITTEN_BYTES_MAX
+        {
+            let Some(origin) = self.backlog.pop() else { break };
+            let Some(record) = origin.record() else { continue };
             let partition = TopicPartition::new(Arc::clone(record.topic()), record.partition());
-            let (offset, taken) = (record.offset(), take(&self.intake, &record));
-            written += taken.records.len();
-            self.running.push(Part { partition, offset, taken, origin: (records, place) });
+            let (offset, taken) = (record.offset(), take(&self.intake, &record, self.rooms));
+            written += taken.count;
+            bytes += taken.bytes;
+            self.running.push(Arc::new(Part { partition, offset, taken, origin }));
         }
         self.sent = SystemTime::now();
         // What is left has waited long enough.
         self.due = self.due.filter(|_| !self.backlog.is_empty());
-        if self.backlog.is_empty() {
-            self.backlog_bytes = 0;
-        }
         self.write();
     }
 
@@ -265,14 +269,13 @@ impl Session {
     fn write(&mut self) {
         if self.running.is_empty() {
             self.is_running = false;
+            self.written = None;
             return;
         }
         if !self.is_running {
             self.lost.clear();
         }
         self.is_running = true;
-        let records: Vec<OutRecord> =
-            self.running.iter().flat_map(|part| part.taken.records.iter().cloned()).collect();
         let mut offsets: BTreeMap<&TopicPartition, i64> = BTreeMap::new();
         for part in &self.running {
             offsets.insert(&part.partition, part.offset + 1);
@@ -283,19 +286,26 @@ impl Session {
             .collect();
         let messages = self.messages.clone();
         self.began = Instant::now();
-        let transaction =
-            Transaction { records: Arc::new(records), offsets, group: self.group.clone() };
+        let is_again = self.rooms != Rooms::new(self.intake.kafka.record_bytes_max as usize);
+        let parts = Arc::new(Parts::new(&self.intake, &self.running, self.rooms, is_again));
+        self.written = Some(Arc::clone(&parts));
+        let transaction = Transaction { records: parts, offsets, group: self.group.clone() };
         self.producer.commit(transaction, move |result| {
             let _ = messages.blocking_send(Message::Committed(result));
         });
     }
 
-    async fn on_committed(&mut self, result: Result<(), CommitError>) -> Option<Ended> {
+    fn on_committed(&mut self, result: Result<(), CommitError>) -> Option<Ended> {
         let stats = &self.intake.stats;
         stats.metrics.transaction(Half::Intake, result_word(&result), self.began.elapsed());
         match result {
             Ok(()) => {
                 stats.transactions.add(1);
+                stats.board.transaction_ok(Half::Intake);
+                self.retry_wait = RETRY_WAIT.0;
+                if let Some(written) = self.written.take() {
+                    written.shortened().tell(stats, &self.intake.topics, Half::Intake);
+                }
                 stats.orders.add(self.running.len() as u64);
                 for part in self.running.drain(..) {
                     if let Some(trace) = &part.taken.trace {
@@ -303,7 +313,7 @@ impl Session {
                         trace.emit(&self.intake, &part.partition, part.offset, commands, self.sent);
                     }
                     tell::taken_in(&self.intake, (&part.partition, part.offset), &part.taken);
-                    self.done.insert(part.partition, part.offset + 1);
+                    self.done.insert(part.partition.clone(), part.offset + 1);
                 }
                 self.is_running = false;
                 None
@@ -311,17 +321,19 @@ impl Session {
             Err(CommitError::Aborted { reason, .. }) => {
                 stats.aborted.add(1);
                 stats.metrics.retry("transaction");
-                tracing::info!(%reason, "a transaction of intake was aborted; it is written again");
-                tokio::time::sleep(RETRY_WAIT).await;
+                aborted(stats, Half::Intake, &reason.to_string());
                 let lost = std::mem::take(&mut self.lost);
                 self.running.retain(|part| !lost.contains(&part.partition));
-                self.write();
+                self.retry_at = Some(Instant::now() + self.retry_wait);
+                self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT.1);
                 None
             }
-            Err(CommitError::RecordTooLarge { index, bytes, .. }) => {
-                self.replace_oversized(index, bytes);
-                self.write();
-                None
+            Err(CommitError::RecordTooLarge { index, topic, bytes }) => {
+                let ended = self.on_too_large(index, &topic, bytes);
+                if ended.is_none() {
+                    self.write();
+                }
+                ended
             }
             Err(
                 error @ (CommitError::Unknown { .. }
@@ -331,35 +343,34 @@ impl Session {
         }
     }
 
-    /// What follows from an order event does not fit into a record: the event is a dead letter. A
-    /// dead letter that does not fit itself keeps its headers and loses its bytes, which are still
-    /// in the order topic.
-    fn replace_oversized(&mut self, index: usize, bytes: usize) {
+    /// An outcome or a dead letter that its topic refuses is made smaller, and with it the others
+    /// for that topic. An order event with a command that is too large becomes a dead letter.
+    fn on_too_large(&mut self, index: usize, topic: &str, bytes: usize) -> Option<Ended> {
+        if self.rooms.refused(&self.intake.topics, topic, bytes) {
+            tracing::warn!(topic, bytes, "a topic refuses a record of this size; it is shortened");
+            return None;
+        }
         let mut before = 0;
         for part in &mut self.running {
-            let count = part.taken.records.len();
-            if index < before + count {
-                if part.taken.dead_letters > 0 {
-                    for record in &mut part.taken.records {
-                        record.payload = None;
-                    }
-                } else if let Some(record) = part.origin.0.iter().nth(part.origin.1) {
-                    let text = format!(
-                        "a record that follows from this event has {bytes} bytes, more than the \
-                         topic takes; shorten its ids and metadata"
-                    );
-                    let rejection = Rejection::new(DeadLetterReason::TooLarge, text);
-                    let mut trace = part.taken.trace.take();
-                    if let Some(trace) = &mut trace {
-                        trace.reject(&rejection);
-                    }
-                    part.taken = reject(&self.intake, &record, rejection);
-                    part.taken.trace = trace;
-                }
-                return;
+            let count = part.taken.count;
+            if index >= before + count {
+                before += count;
+                continue;
             }
-            before += count;
+            let Some(record) = part.origin.record().filter(|_| part.taken.dead_letters == 0) else {
+                break;
+            };
+            let trace = part.taken.trace.clone();
+            let taken = reject_too_large(&self.intake, &record, (bytes, self.rooms), trace);
+            let (partition, offset) = (part.partition.clone(), part.offset);
+            *part = Arc::new(Part { partition, offset, taken, origin: part.origin.clone() });
+            return None;
         }
+        Some(Ended::Broken(format!(
+            "the topic {topic} refuses a record of {bytes} bytes, which cannot be shortened; its \
+             max.message.bytes must be at least {}: raise it",
+            crate::shell::kafka::message_bytes_min(&self.intake.kafka),
+        )))
     }
 
     /// Puts up how the session stands.
@@ -394,10 +405,11 @@ impl Session {
 
     fn pause_or_resume(&mut self) {
         let max = self.intake.backlog_bytes_max;
-        if !self.paused && self.backlog_bytes > max {
+        let bytes = self.backlog.bytes();
+        if !self.paused && bytes > max {
             self.paused = true;
             self.consumer.pause(self.owned.iter().cloned().collect());
-        } else if self.paused && self.backlog.is_empty() {
+        } else if self.paused && bytes <= max / 2 {
             self.paused = false;
             self.consumer.resume(self.owned.iter().cloned().collect());
         }

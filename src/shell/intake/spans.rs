@@ -22,7 +22,7 @@ use super::Intake;
 const REFUSED_MAX: usize = 128;
 
 /// The trace of one order event that is sampled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct EventTrace {
     /// The producer's span; `None` if the trace begins here.
     parent: Option<TraceParent>,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::client::{ClientError, KafkaOptions};
 use super::producer_thread::{Busy, Writer};
 use super::rebalance::GroupMetadata;
+use crate::wire::fit::record_bytes;
 
 /// A record to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +38,8 @@ impl OutRecord {
     /// them. A client that refuses a record for its size counts no more than this.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
-        let headers = self.headers.iter().map(|(name, value)| header_bytes(name, value));
-        len(&self.key) + len(&self.payload) + headers.sum::<usize>() + FRAME_BYTES
+        let headers = self.headers.iter().map(|(name, value)| (&**name, value.as_slice()));
+        record_bytes(self.key.as_deref(), self.payload.as_deref(), headers)
     }
 }
 
@@ -80,8 +80,8 @@ impl Default for Transaction {
 pub enum AbortReason {
     /// This worker may not write to a topic.
     #[error(
-        "no WRITE on the topic {topic} for this worker's principal (Kafka says: Topic authorization \
-         failed): grant it"
+        "no WRITE on the topic {topic} for this worker's principal (Kafka says: Topic \
+         authorization failed): grant it"
     )]
     NoRight {
         /// The topic.
@@ -142,15 +142,6 @@ pub enum CommitError {
         /// What went wrong.
         reason: String,
     },
-}
-
-/// What frames a record and each of its headers on the wire, at most.
-const FRAME_BYTES: usize = 128;
-const HEADER_FRAME_BYTES: usize = 10;
-
-/// Bytes that a header takes on the wire.
-pub(in crate::shell) fn header_bytes(name: &str, value: &[u8]) -> usize {
-    name.len() + value.len() + HEADER_FRAME_BYTES
 }
 
 /// Far beyond every time limit of a transaction and of making a new producer.

@@ -1,5 +1,6 @@
 //! The producer's thread: one transaction after the other, and a new producer when one breaks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -72,11 +73,27 @@ impl Writer {
             self.busy.set(Some(Instant::now()));
             match command {
                 Command::Init(reply) => reply(self.renew()),
-                Command::Commit(transaction, reply) => reply(self.commit(&transaction)),
+                Command::Commit(transaction, reply) => {
+                    let result = self.commit_guarded(&transaction);
+                    // Whoever is told it is over may count what is still in memory.
+                    drop(transaction);
+                    reply(result);
+                }
                 Command::Stop => return,
             }
             self.busy.set(None);
         }
+    }
+
+    /// The records are made by others while they are written: that panic must end no more than the
+    /// transaction, or its reply would never come.
+    fn commit_guarded(&mut self, transaction: &Transaction) -> Result<(), CommitError> {
+        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(transaction)));
+        committed.unwrap_or_else(|_| {
+            self.renew()?;
+            let reason = "making its records panicked: report this defect".into();
+            Err(CommitError::Unknown { reason })
+        })
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), CommitError> {

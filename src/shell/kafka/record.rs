@@ -74,6 +74,18 @@ impl RecordBatch {
         self.bytes.len()
     }
 
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.records.capacity() * size_of::<Entry>()
+            + self.headers.capacity() * size_of::<HeaderEntry>()
+    }
+
+    /// One of the records.
+    pub fn get(&self, place: usize) -> Option<RecordView<'_>> {
+        self.records.get(place).map(|entry| RecordView { batch: self, entry })
+    }
+
     /// The records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordView<'_>> {
         self.records.iter().map(|entry| RecordView { batch: self, entry })

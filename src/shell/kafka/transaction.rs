@@ -68,11 +68,16 @@ pub(super) fn abort(client: &Client, timeout: Duration) -> Result<(), String> {
 /// Hands the records to the client as it has room for them, each made when its turn comes.
 fn send_all(client: &Client, transaction: &Transaction, deadline: Instant) -> Result<(), Failure> {
     let (mut index, mut sent) = (0, Ok(true));
-    let _ = transaction.records.each(&mut |record| {
+    let made = transaction.records.each(&mut |record| {
         sent = send(client, index, record, deadline);
         index += 1;
         if matches!(sent, Ok(true)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
+    if matches!(sent, Ok(true)) && made.is_break() {
+        // Less than all of it must never be committed.
+        let reason = AbortReason::Other("its records cannot be made".into());
+        return Err(Failure::Broken(CommitError::Aborted { reason, retriable: true }));
+    }
     sent.map(drop)
 }
 

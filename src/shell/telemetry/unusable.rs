@@ -9,6 +9,7 @@ use crate::model::{Command, DeadLetterReason, Failure, FailureCode};
 use crate::shell::Topics;
 use crate::shell::limit::Limit;
 use crate::shell::lock::locked;
+use crate::shell::telemetry::metrics::Half;
 use crate::wire::shorten;
 
 /// Lines of a kind in a window at most; those beyond become one line that counts them.
@@ -23,6 +24,7 @@ const TEXT_MAX: usize = 200;
 enum Kind {
     DeadLetter(DeadLetterReason),
     Refused(FailureCode),
+    Shortened(&'static str),
 }
 
 /// Where a record was read: topic, partition, offset.
@@ -100,6 +102,26 @@ impl Unusable {
         );
     }
 
+    /// Records of a kind, `outcome` or `dead_letter`, have been shortened to fit into a topic.
+    pub(in crate::shell) fn shortened(
+        &self,
+        (what, count): (&'static str, u64),
+        topic: &str,
+        half: Half,
+        now: Instant,
+    ) {
+        let kind = Kind::Shortened(what);
+        let Some(held) = self.limit().admit(kind, now) else { return };
+        tracing::warn!(
+            topic,
+            count,
+            half = half.as_str(),
+            transactions_not_told = held,
+            "records did not fit into this topic and were shortened; their headers say what is \
+             missing (an order event itself is still in its topic)"
+        );
+    }
+
     /// Lines of the order event at `place` have been refused.
     pub(in crate::shell) fn refused(
         &self,
@@ -166,6 +188,11 @@ fn tell_held(kind: Kind, count: u64, topics: &Topics) {
             topic = &*topics.dead_letters,
             "more records of this class are dead letters than were logged one by one; this topic \
              has all of them, with class, reason and source in the headers"
+        ),
+        Kind::Shortened(what) => tracing::warn!(
+            what,
+            transactions = count,
+            "more records were shortened to fit than were logged; their headers say what is missing"
         ),
         Kind::Refused(code) => tracing::warn!(
             code = code.as_str(),

@@ -1,3 +1,5 @@
+//! Nothing is so large that it does not fit, and what is missing is said.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -171,7 +173,11 @@ proptest! {
     }
 
     #[test]
-    fn every_outcome_fits(len in 0..5_000usize, message in 0..5_000usize, bytes_max in 4_000..6_000usize) {
+    fn every_outcome_fits(
+        len in 0..5_000usize,
+        message in 0..5_000usize,
+        bytes_max in 4_000..6_000usize,
+    ) {
         let mut command = claim();
         command.order_id = "\u{1}".repeat(len);
         let fitted = outcome(&command, &failed(message), Room::new(bytes_max));

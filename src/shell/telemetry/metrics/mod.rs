@@ -27,6 +27,7 @@ pub struct Metrics {
     folded: IntCounter,
     outcomes: IntCounterVec,
     dead_letters: IntCounterVec,
+    shortened: IntCounterVec,
     batches: IntCounterVec,
     batch_devices: HistogramVec,
     api_calls: IntCounterVec,
@@ -53,6 +54,7 @@ impl Default for Metrics {
             folded: count(&table::FOLDED),
             outcomes: counter_vec(&registry, &table::OUTCOMES),
             dead_letters: counter_vec(&registry, &table::DEAD_LETTERS),
+            shortened: counter_vec(&registry, &table::SHORTENED),
             batches: counter_vec(&registry, &table::BATCHES),
             batch_devices: histogram_vec(&registry, &table::BATCH_DEVICES),
             api_calls: counter_vec(&registry, &table::API_CALLS),
@@ -98,6 +100,9 @@ impl Metrics {
         self.outcomes.with_label_values(&[unclaim, stale, FailureCode::StaleUnclaim.as_str()]);
         for reason in DeadLetterReason::ALL {
             self.dead_letters.with_label_values(&[reason.as_str()]);
+        }
+        for kind in ["outcome", "dead_letter"] {
+            self.shortened(kind, 0);
         }
         for kind in ["submit", "poll", "lookup", "device", "transaction", "ledger"] {
             self.retries.with_label_values(&[kind]);

@@ -129,6 +129,11 @@ impl Metrics {
         }
     }
 
+    /// Records of this kind were shortened to fit.
+    pub(in crate::shell) fn shortened(&self, kind: &'static str, count: u64) {
+        self.shortened.with_label_values(&[kind]).inc_by(count);
+    }
+
     /// Intake has written these commands.
     pub(in crate::shell) fn commands(&self, action: Action, count: u64) {
         self.commands.with_label_values(&[action.as_str()]).inc_by(count);

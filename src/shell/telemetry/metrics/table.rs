@@ -76,6 +76,9 @@ table! {
          worker has fewer than 100.";
     DEAD_LETTERS = Kind::Counter, "zerotouch_dead_letters_total", ["reason"],
         "Records written to the dead-letter topic, by reason.";
+    SHORTENED = Kind::Counter, "zerotouch_records_shortened_total", ["kind"],
+        "Outcomes and dead letters that did not fit into a record and were shortened; their \
+         headers say what is missing.";
     BATCHES = Kind::Counter, "zerotouch_batches_total", ["action"],
         "Batches sent, by action; one that is sent again counts again.";
     BATCH_DEVICES = Kind::Histogram(DEVICES), "zerotouch_batch_devices", ["action"],
@@ -139,7 +142,7 @@ table! {
         "1 while /readyz says ready.";
     LATCH = Kind::Gauge, "zerotouch_ready_latch", ["latch"],
         "1 while this is as /readyz wants it, which gives the reason when it is not: kafka, \
-         topics, group, lanes, account:<name>, draining.";
+         topics, group, lanes, writes, account:<name>, draining.";
     BUILD = Kind::Gauge, "zerotouch_build_info", ["version"],
         "Always 1; the version is in the label.";
     RESIDENT = Kind::Gauge, "process_resident_memory_bytes", [],
