@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::engine::intake::{Intaken, map};
+use crate::engine::intake::{Intaken, PassedOver, map, passes_over};
 use crate::model::{Action, Command, DeadLetter, Rejection, Source};
 use crate::shell::dispatch::{header, outcome_record};
 use crate::shell::kafka::{OutRecord, RecordView};
@@ -31,11 +31,13 @@ pub(super) struct Taken {
     /// For the log, once it is committed: why it is a dead letter, and which lines are refused.
     pub(super) rejection: Option<Rejection>,
     pub(super) refused: RefusedLines,
+    /// For both: why nothing follows from it.
+    pub(super) passed_over: Option<(PassedOver, String)>,
     /// When it was taken in.
     pub(super) at: Timestamp,
 }
 
-/// Takes one record in. Total: whatever it is, something follows from it.
+/// Takes one record in. Total: whatever it is, something follows from it, or it is passed over.
 pub(super) fn take(intake: &Intake, record: &RecordView<'_>) -> Taken {
     let source = Source {
         topic: record.topic().to_string(),
@@ -59,6 +61,10 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>) -> Taken {
             Taken { at: now, ..taken }
         }
         Err(rejection) => {
+            if let Some(kind) = passes_over(&rejection, &intake.options) {
+                let passed_over = Some((kind, rejection.message));
+                return Taken { passed_over, at: now, ..Taken::default() };
+            }
             let trace = EventTrace::of_rejected(&intake.traces, &headers, &source, &rejection);
             let letter = DeadLetter { rejection, source, recorded_at, rejected_at: now };
             Taken { trace, ..dead(intake, record, &letter) }

@@ -12,6 +12,7 @@ use prometheus::{
     Registry,
 };
 
+use crate::engine::intake::PassedOver;
 use crate::model::{Action, DeadLetterReason, FailureCode, Status};
 
 pub use observe::{CallObserver, Decided};
@@ -27,6 +28,7 @@ pub struct Metrics {
     folded: IntCounter,
     outcomes: IntCounterVec,
     dead_letters: IntCounterVec,
+    passed_over: IntCounterVec,
     batches: IntCounterVec,
     batch_devices: HistogramVec,
     api_calls: IntCounterVec,
@@ -53,6 +55,7 @@ impl Default for Metrics {
             folded: count(&table::FOLDED),
             outcomes: counter_vec(&registry, &table::OUTCOMES),
             dead_letters: counter_vec(&registry, &table::DEAD_LETTERS),
+            passed_over: counter_vec(&registry, &table::PASSED_OVER),
             batches: counter_vec(&registry, &table::BATCHES),
             batch_devices: histogram_vec(&registry, &table::BATCH_DEVICES),
             api_calls: counter_vec(&registry, &table::API_CALLS),
@@ -98,6 +101,9 @@ impl Metrics {
         self.outcomes.with_label_values(&[unclaim, stale, FailureCode::StaleUnclaim.as_str()]);
         for reason in DeadLetterReason::ALL {
             self.dead_letters.with_label_values(&[reason.as_str()]);
+        }
+        for kind in PassedOver::ALL {
+            self.passed_over.with_label_values(&[kind.as_str()]);
         }
         for kind in ["submit", "poll", "lookup", "device", "transaction", "ledger"] {
             self.retries.with_label_values(&[kind]);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{Metrics, add};
 use crate::engine::Report;
+use crate::engine::intake::PassedOver;
 use crate::model::{Action, CallFailure, Command, DeadLetterReason, FailureCode, Status, Verdict};
 use crate::shell::Stats;
 use crate::wire::google::Method;
@@ -127,6 +128,11 @@ impl Metrics {
         for local in [latency, wait, operation, publish] {
             local.flush();
         }
+    }
+
+    /// Intake has passed over a record.
+    pub(in crate::shell) fn passed_over(&self, kind: PassedOver) {
+        self.passed_over.with_label_values(&[kind.as_str()]).inc();
     }
 
     /// Intake has written these commands.
