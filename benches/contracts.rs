@@ -47,7 +47,9 @@ fn sale(devices: usize) -> Vec<u8> {
 }
 
 fn options() -> IntakeOptions {
-    IntakeOptions { accounts: ["main".to_owned()].into(), default_account: Some("main".into()) }
+    let accounts = ["main".to_owned()].into();
+    let default_account = Some("main".into());
+    IntakeOptions { accounts, default_account, ..IntakeOptions::default() }
 }
 
 fn commands(payload: &[u8], source: &Source, options: &IntakeOptions) -> Vec<Command> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::{AccountSettings, AuthKind, Settings, UnclaimGuard};
+use super::settings::{AccountSettings, AuthKind, Others, Settings, UnclaimGuard};
 use super::validated::{
     AccountConfig, AdminConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig,
     LogConfig, TelemetryConfig, TopicsConfig,
@@ -34,6 +34,7 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
             enabled: settings.intake.enabled,
             records_max: count(settings.intake.records_max),
             linger: settings.intake.linger.0,
+            skips_others: settings.intake.others == Others::Skip,
             order_devices_max: count(settings.limits.order_devices_max),
             order_bytes_max: settings.limits.order_bytes_max.bytes(),
         },

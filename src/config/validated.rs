@@ -156,6 +156,8 @@ pub struct IntakeConfig {
     pub records_max: usize,
     /// Wait before a transaction that is not full goes out.
     pub linger: Duration,
+    /// Whether events of other types are passed over.
+    pub skips_others: bool,
     /// Devices in one order event at most.
     pub order_devices_max: usize,
     /// Bytes of one order event at most.

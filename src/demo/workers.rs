@@ -202,6 +202,7 @@ impl Inside {
             options: IntakeOptions {
                 accounts: std::iter::once(ACCOUNT.to_owned()).collect(),
                 default_account: Some(ACCOUNT.to_owned()),
+                skips_others: false,
             },
             limits: Default::default(),
             records_max: 1_000,

@@ -84,13 +84,22 @@ pub struct Rejection {
     pub reason: DeadLetterReason,
     /// For a person. Not stable.
     pub message: String,
+    /// Whether the record is meant for somebody else rather than spoiled: it says of itself that it
+    /// is another kind of thing, and unlike any of ours.
+    pub is_foreign: bool,
 }
 
 impl Rejection {
     /// A rejection of this class with this text.
     #[must_use]
     pub fn new(reason: DeadLetterReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), is_foreign: false }
+    }
+
+    /// The rejection of a record that is meant for somebody else.
+    #[must_use]
+    pub fn foreign(reason: DeadLetterReason, message: impl Into<String>) -> Self {
+        Self { is_foreign: true, ..Self::new(reason, message) }
     }
 }
 

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::FailureCode;
+use super::{FailureCode, spelling};
 
 /// Kind of device, as the API spells it.
 #[derive(
@@ -127,10 +127,14 @@ impl Identifiers {
                 ))
             };
         }
-        if self.serial_number.is_some() && !has_makers {
+        if let Some(serial) = self.serial_number.as_ref().filter(|_| !has_makers) {
+            let advice = match spelling::is_imei(serial) {
+                true => "; this one looks like an IMEI, give it as imei",
+                false => "",
+            };
             return Err(IdentifierError::new(
                 FailureCode::IncompleteSerial,
-                "serialNumber needs manufacturer and model beside it",
+                format!("serialNumber needs manufacturer and model beside it{advice}"),
             ));
         }
         if (self.imei2.is_some() || self.meid2.is_some()) && !has_modem {
@@ -151,7 +155,7 @@ impl Identifiers {
 }
 
 fn strip_separators(value: &str) -> String {
-    value.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '/' | '.')).collect()
+    value.chars().filter(|c| !spelling::is_separator(*c)).collect()
 }
 
 fn imei(name: &str, value: &str) -> Result<Option<String>, IdentifierError> {
@@ -159,15 +163,7 @@ fn imei(name: &str, value: &str) -> Result<Option<String>, IdentifierError> {
     if digits.is_empty() {
         return Ok(None);
     }
-    let fault = if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        "has characters other than digits".to_owned()
-    } else if digits.len() != 15 {
-        format!("has {} digits, needs 15", digits.len())
-    } else if !luhn_holds(&digits) {
-        "has a wrong check digit (Luhn)".to_owned()
-    } else {
-        return Ok(Some(digits));
-    };
+    let Some(fault) = spelling::imei_fault(value, &digits) else { return Ok(Some(digits)) };
     Err(IdentifierError::new(FailureCode::InvalidImei, format!("{name} {} {fault}", mask(&digits))))
 }
 
@@ -176,27 +172,8 @@ fn meid(name: &str, value: &str) -> Result<Option<String>, IdentifierError> {
     if digits.is_empty() {
         return Ok(None);
     }
-    if digits.len() == 14 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Ok(Some(digits));
-    }
-    Err(IdentifierError::new(
-        FailureCode::InvalidMeid,
-        format!("{name} {} needs to be 14 hexadecimal digits", mask(&digits)),
-    ))
-}
-
-/// Whether the last digit is the Luhn check digit of the others. Only for ASCII digits.
-fn luhn_holds(digits: &str) -> bool {
-    let sum: u32 = digits
-        .bytes()
-        .rev()
-        .enumerate()
-        .map(|(index, byte)| {
-            let digit = u32::from(byte - b'0');
-            if index % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
-        })
-        .sum();
-    sum.is_multiple_of(10)
+    let Some(fault) = spelling::meid_fault(value, &digits) else { return Ok(Some(digits)) };
+    Err(IdentifierError::new(FailureCode::InvalidMeid, format!("{name} {} {fault}", mask(&digits))))
 }
 
 /// Hides all but the last four characters of an id.

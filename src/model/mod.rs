@@ -16,6 +16,7 @@ mod order;
 mod outcome;
 mod packed;
 mod position;
+mod spelling;
 
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
 pub use command::{Action, Command, CommandFacts, CommandId, order_hash};

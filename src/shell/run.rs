@@ -256,6 +256,7 @@ async fn work(
         options: IntakeOptions {
             accounts: config.accounts.iter().map(|account| account.name.to_string()).collect(),
             default_account: Some(config.default_account.to_string()),
+            skips_others: config.intake.skips_others,
         },
         limits: Limits {
             payload_bytes_max: config.intake.order_bytes_max,
@@ -276,6 +277,7 @@ async fn work(
     let dispatch = Arc::new(dispatch);
     tokio::join!(taking, dispatch::run(Arc::clone(&dispatch), drain.clone()));
     dispatch.stats.unusable.tell_rest(&dispatch.topics);
+    dispatch.stats.passed_overs.tell_rest();
 }
 
 /// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of

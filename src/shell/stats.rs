@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::admin::Board;
-use super::telemetry::Unusable;
 use super::telemetry::metrics::Metrics;
+use super::telemetry::{PassedOvers, Unusable};
 
 /// A count that only grows, or a gauge that is set.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ pub struct Stats {
     pub outcomes: Count,
     /// Dead letters written, by intake and dispatch.
     pub dead_letters: Count,
+    /// Records of order topics that were passed over.
+    pub passed_over: Count,
     /// Submits made.
     pub submits: Count,
     /// Polls made.
@@ -75,6 +77,8 @@ pub struct Stats {
     pub board: Board,
     /// Logs what could not be used.
     pub(in crate::shell) unusable: Unusable,
+    /// Logs what is passed over.
+    pub(in crate::shell) passed_overs: PassedOvers,
 }
 
 impl Stats {

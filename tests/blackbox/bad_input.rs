@@ -21,7 +21,6 @@ fn wrong_records() -> Vec<(&'static str, Option<Vec<u8>>, &'static str)> {
         ("large", Some(vec![b'x'; TWO_MEBIBYTES]), "not_json"),
         ("array", text("[1, 2]"), "not_an_object"),
         ("number", text("42"), "not_an_object"),
-        ("tombstone", None, "tombstone"),
         ("unknown-type", text(&event("refund", "e", "o", &[1]).to_string()), "unknown_type"),
         ("not-utf8", Some(vec![0xff, 0xfe, b'{', b'}']), "not_utf8"),
         ("no-order", text(r#"{"type": "sale", "devices": [{"imei": "1"}]}"#), "missing_field"),

@@ -19,7 +19,9 @@ use crate::config::values::{ByteSize, Span};
 
 pub use api::{AccountSettings, ApiSettings, AuthKind, AuthSettings};
 pub use kafka::{GroupProtocol, KafkaSettings, TopicsSettings};
-pub use process::{AdminSettings, IntakeSettings, LogFormat, LogSettings, ShutdownSettings};
+pub use process::{
+    AdminSettings, IntakeSettings, LogFormat, LogSettings, Others, ShutdownSettings,
+};
 pub use telemetry::{OtlpProtocol, TelemetrySettings};
 pub use work::{
     BatchSettings, GuardSettings, LimitsSettings, OperationSettings, RetrySettings, UnclaimGuard,

@@ -6,6 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::{millis, seconds};
 use crate::config::values::Span;
 
+/// What becomes of an order topic's events of other types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Others {
+    /// A dead letter each.
+    #[default]
+    DeadLetter,
+    /// They are passed over and counted.
+    Skip,
+}
+
 /// `[intake]`
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -18,11 +29,16 @@ pub struct IntakeSettings {
     /// A transaction that is not full goes out after this long.
     #[schemars(extend("x-min" = "0s", "x-max" = "5s"))]
     pub linger: Span,
+    /// What becomes of events of a type that is none of `sale`, `return`, `cancellation` and
+    /// `amendment`: `dead_letter`, or `skip` for a topic that other events are in as well; they are
+    /// counted then.
+    pub others: Others,
 }
 
 impl Default for IntakeSettings {
     fn default() -> Self {
-        Self { enabled: true, records_max: 500, linger: millis(20) }
+        let others = Others::default();
+        Self { enabled: true, records_max: 500, linger: millis(20), others }
     }
 }
 

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Cause, Command, Customer, DeviceKey, Failure, FailureCode, InputFault, Metadata,
-    ORDER_NUMBER, OrderCustomer, OrderDevice, OrderEvent, Source, Status, Verdict,
+    Action, Cause, Command, Customer, DeadLetterReason, DeviceKey, Failure, FailureCode,
+    InputFault, Metadata, ORDER_NUMBER, OrderCustomer, OrderDevice, OrderEvent, Rejection, Source,
+    Status, Verdict,
 };
 
 /// The only section of a device that this worker touches.
@@ -23,6 +24,45 @@ pub struct IntakeOptions {
     pub accounts: BTreeSet<String>,
     /// The account of events that name none.
     pub default_account: Option<String>,
+    /// Whether events of other types than ours are passed over, or else become dead letters.
+    pub skips_others: bool,
+}
+
+/// Why a record of an order topic is passed over: nobody has to put anything right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PassedOver {
+    /// It has no value: what a compacted topic keeps of a key that was deleted.
+    Tombstone,
+    /// It is an event of a type that this worker is not meant for.
+    Other,
+}
+
+impl PassedOver {
+    /// All of them, in a fixed order.
+    pub const ALL: [Self; 2] = [Self::Tombstone, Self::Other];
+
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tombstone => "tombstone",
+            Self::Other => "unknown_type",
+        }
+    }
+}
+
+/// Whether a record that is no order event is passed over; else it is a dead letter.
+///
+/// A type in a wrong spelling (`Sale`) is not foreign, and so is never passed over.
+#[must_use]
+pub fn passes_over(rejection: &Rejection, options: &IntakeOptions) -> Option<PassedOver> {
+    match rejection.reason {
+        DeadLetterReason::Tombstone => Some(PassedOver::Tombstone),
+        DeadLetterReason::UnknownType if options.skips_others && rejection.is_foreign => {
+            Some(PassedOver::Other)
+        }
+        _ => None,
+    }
 }
 
 /// What a line of an order became.

@@ -10,6 +10,7 @@ fn options() -> IntakeOptions {
     IntakeOptions {
         accounts: BTreeSet::from(["main".to_owned(), "emea".to_owned()]),
         default_account: Some("main".to_owned()),
+        skips_others: false,
     }
 }
 
@@ -263,4 +264,22 @@ fn the_same_device_twice_fails_the_second_time_unless_the_first_failed() {
     bad.fault = Some(InputFault::new(FailureCode::InvalidField, "x"));
     let retried = event(Cause::Sale, vec![bad, phone(IMEI)]);
     assert_eq!(codes(retried), [Some("input.invalid_field"), None]);
+}
+
+#[test]
+fn a_tombstone_is_passed_over_and_a_foreign_type_if_the_operator_says_so() {
+    use DeadLetterReason as Reason;
+    let skipping = IntakeOptions { skips_others: true, ..options() };
+    let over = |rejection: &Rejection| {
+        (passes_over(rejection, &options()), passes_over(rejection, &skipping))
+    };
+    let tombstone = Rejection::new(Reason::Tombstone, "no value");
+    assert_eq!(over(&tombstone), (Some(PassedOver::Tombstone), Some(PassedOver::Tombstone)));
+    let foreign = Rejection::foreign(Reason::UnknownType, "order.shipped");
+    assert_eq!(over(&foreign), (None, Some(PassedOver::Other)));
+    let misspelt = Rejection::new(Reason::UnknownType, "Sale");
+    assert_eq!(over(&misspelt), (None, None));
+    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Tombstone) {
+        assert_eq!(over(&Rejection::new(reason, "spoiled")), (None, None), "{reason:?}");
+    }
 }

@@ -46,6 +46,7 @@ fn counters(stats: &Stats) -> Value {
         "refused": stats.refused.get(),
         "outcomes": stats.outcomes.get(),
         "deadLetters": stats.dead_letters.get(),
+        "passedOver": stats.passed_over.get(),
         "submits": stats.submits.get(),
         "polls": stats.polls.get(),
         "lookups": stats.lookups.get(),

@@ -165,6 +165,7 @@ impl Session {
                     self.show();
                     let Intake { stats, topics, .. } = &*self.intake;
                     stats.unusable.tell_held(topics, std::time::Instant::now());
+                    stats.passed_overs.tell_held(std::time::Instant::now());
                     None
                 }
                 message = inbox.recv() => Some(message),

@@ -22,6 +22,11 @@ pub(super) fn taken_in(intake: &Intake, (at, offset): (&TopicPartition, i64), ta
         let why = (rejection.reason, &*rejection.message);
         stats.unusable.dead_letter(place, why, topics, now);
     }
+    if let Some((kind, why)) = &taken.passed_over {
+        stats.passed_over.add(1);
+        stats.metrics.passed_over(*kind);
+        stats.passed_overs.one(place, (*kind, why), now);
+    }
     stats.unusable.refused(place, &taken.refused, topics, now);
     for (action, count) in Action::ALL.iter().zip(taken.commands) {
         stats.commands.add(count);

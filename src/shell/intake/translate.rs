@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::engine::intake::{Intaken, Lines};
+use crate::engine::intake::{Intaken, Lines, PassedOver, passes_over};
 use crate::model::{Action, Command, DeadLetter, DeadLetterReason, OrderEvent, Rejection, Source};
 use crate::shell::dispatch::{header, letter_record, outcome_record};
 use crate::shell::kafka::{OutRecord, RecordView};
@@ -49,11 +49,13 @@ pub(super) struct Taken {
     /// For the log, once it is committed: why it is a dead letter, and which lines are refused.
     pub(super) rejection: Option<Rejection>,
     pub(super) refused: RefusedLines,
+    /// For both: why nothing follows from it.
+    pub(super) passed_over: Option<(PassedOver, String)>,
     /// When it was taken in.
     pub(super) at: Timestamp,
 }
 
-/// Takes one record in. Total: whatever it is, something follows from it.
+/// Takes one record in. Total: whatever it is, something follows from it, or it is passed over.
 pub(super) fn take(intake: &Intake, record: &RecordView<'_>, rooms: Rooms) -> Taken {
     let source = source_of(record);
     let now = Timestamp::now();
@@ -70,6 +72,10 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>, rooms: Rooms) -> Ta
             }
         }
         Err(rejection) => {
+            if let Some(kind) = passes_over(&rejection, &intake.options) {
+                let passed_over = Some((kind, rejection.message));
+                return Taken { passed_over, at: now, ..Taken::default() };
+            }
             let headers = headers_of(record);
             let trace = EventTrace::of_rejected(&intake.traces, &headers, &source, &rejection);
             Taken { trace, ..reject(intake, record, rejection, rooms) }
@@ -99,6 +105,9 @@ pub(super) fn write(
     (rooms, again): (Rooms, bool),
     out: &mut dyn FnMut(&OutRecord) -> ControlFlow<()>,
 ) -> ControlFlow<(), Shortened> {
+    if taken.passed_over.is_some() {
+        return ControlFlow::Continue(Shortened::default());
+    }
     if let Some(records) = taken.records.as_ref().filter(|_| !again) {
         return match records.iter().try_for_each(out) {
             ControlFlow::Continue(()) => ControlFlow::Continue(taken.shortened),

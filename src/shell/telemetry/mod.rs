@@ -3,6 +3,7 @@
 mod export;
 pub mod logs;
 pub mod metrics;
+mod passed_over;
 pub mod traces;
 mod unusable;
 
@@ -12,6 +13,7 @@ use crate::config::TelemetryConfig;
 use export::Environment;
 use logs::{Gate, LogsHandle};
 use metrics::Metrics;
+pub(in crate::shell) use passed_over::PassedOvers;
 use traces::Traces;
 pub(in crate::shell) use unusable::{RefusedLines, Unusable};
 

@@ -23,6 +23,28 @@ impl Document {
     fn wrong(what: &'static str) -> Self {
         Self::Wrong(what)
     }
+
+    fn text(text: &str) -> Self {
+        let is_json = text.trim_start().starts_with(['{', '[']);
+        Self::Wrong(if is_json {
+            "JSON text inside of a JSON text, made into JSON twice"
+        } else {
+            "text"
+        })
+    }
+}
+
+/// Members that an order event does not have, and other kinds of documents do.
+#[derive(Debug, Default)]
+pub(super) struct Foreign {
+    /// Binary data of a CloudEvents envelope.
+    pub(super) data_base64: bool,
+    /// Of Kafka Connect's JSON converter.
+    pub(super) schema: bool,
+    pub(super) payload: bool,
+    /// Of Debezium's change events.
+    pub(super) after: bool,
+    pub(super) op: bool,
 }
 
 /// The members of an order event and of a CloudEvents envelope; they share `id` and `type`.
@@ -41,6 +63,7 @@ pub(super) struct Body {
     pub(super) time: Leaf,
     pub(super) traceparent: Leaf,
     pub(super) data: Document,
+    pub(super) foreign: Foreign,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +83,12 @@ enum Member {
     Time,
     Traceparent,
     Data,
+    #[serde(rename = "data_base64")]
+    DataBase64,
+    Schema,
+    Payload,
+    After,
+    Op,
     #[serde(other)]
     Unknown,
 }
@@ -81,7 +110,7 @@ impl<'de> DeserializeSeed<'de> for DocumentSeed {
 impl<'de> Visitor<'de> for DocumentSeed {
     type Value = Document;
 
-    scalars_are_wrong!(Document, Document::Absent);
+    scalars_are_wrong!(Document, Document::Absent, Document::text);
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Document, A::Error> {
         skip_list(seq)?;
@@ -110,11 +139,21 @@ impl<'de> Visitor<'de> for DocumentSeed {
                     let seed = Self { is_data: true, devices_max: self.devices_max };
                     body.data = map.next_value_seed(seed)?;
                 }
+                Member::DataBase64 => body.foreign.data_base64 = is_given(&mut map)?,
+                Member::Schema => body.foreign.schema = is_given(&mut map)?,
+                Member::Payload => body.foreign.payload = is_given(&mut map)?,
+                Member::After => body.foreign.after = is_given(&mut map)?,
+                Member::Op => body.foreign.op = is_given(&mut map)?,
                 Member::Data | Member::Unknown => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(Document::Object(body))
     }
+}
+
+/// Passes over a value, and says whether it is more than null.
+fn is_given<'de, A: MapAccess<'de>>(map: &mut A) -> Result<bool, A::Error> {
+    Ok(map.next_value::<Option<IgnoredAny>>()?.is_some())
 }
 
 /// A value where the customer may stand.

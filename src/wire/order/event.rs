@@ -3,6 +3,8 @@
 //!
 //! Decoding does not go through these types, since one wrong type would refuse the whole event.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +68,7 @@ pub struct OrderEventJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<Timestamp>,
     /// The order. Becomes the `ordernumber` of a sale's metadata unless that is given.
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(with = "OrderId")]
     pub order_id: String,
     /// Reseller account by its name in the worker's configuration. Else the default account.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +76,9 @@ pub struct OrderEventJson {
     /// The customer: exactly one kind of id. Needed for a sale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer: Option<CustomerJson>,
-    /// Metadata for all devices of the event. An empty value deletes its key.
+    /// Metadata for all devices of the event. An empty value deletes its key, null is
+    /// as if it were not there.
+    #[schemars(with = "Option<BTreeMap<String, Option<String>>>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// The devices. A bad one fails alone.
@@ -134,6 +138,7 @@ pub struct OrderDeviceJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<Int64Json>,
     /// Metadata of this device; goes before the event's.
+    #[schemars(with = "Option<BTreeMap<String, Option<String>>>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// Zero-touch configuration to apply with a claim.
@@ -146,6 +151,17 @@ pub struct OrderDeviceJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["SECTION_TYPE_ZERO_TOUCH", null]))]
     pub section_type: Option<String>,
+}
+
+/// The id of an order: text, or an integer that becomes its decimal text.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)]
+enum OrderId {
+    /// Text.
+    Text(#[schemars(length(min = 1, max = 1024))] String),
+    /// An integer.
+    Integer(i64),
 }
 
 /// An id of the event or a line: text, or an integer that becomes its decimal text.

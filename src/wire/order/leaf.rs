@@ -8,10 +8,14 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::repair::HALF;
 use crate::model::{METADATA_BYTES_MAX, Metadata};
 
 /// Bytes of a single text at most. Texts of the event are repeated in each of its commands.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
+
+/// A text of which a part is lost.
+const BROKEN: &str = "broken text (an escape such as \\ud83d without its other half)";
 
 /// A value where text or an integer may stand.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,8 @@ impl Leaf {
         let text = text.trim();
         if text.is_empty() {
             Self::Absent
+        } else if text.contains(HALF) {
+            Self::Wrong(BROKEN)
         } else if text.len() > TEXT_BYTES_MAX {
             Self::Wrong("longer than 1024 bytes")
         } else {
@@ -121,9 +127,12 @@ pub(super) fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::E
 }
 
 /// Implements what a visitor does with values that are neither an object nor a list: null
-/// is `$null`, the rest is wrong.
+/// is `$null`, of text it makes what `$text` says, the rest is wrong.
 macro_rules! scalars_are_wrong {
     ($value:ty, $null:expr) => {
+        scalars_are_wrong!($value, $null, |_| <$value>::wrong("text"));
+    };
+    ($value:ty, $null:expr, $text:expr) => {
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("any value")
         }
@@ -148,8 +157,9 @@ macro_rules! scalars_are_wrong {
             Ok(<$value>::wrong("a number"))
         }
 
-        fn visit_str<E>(self, _: &str) -> Result<$value, E> {
-            Ok(<$value>::wrong("text"))
+        fn visit_str<E>(self, text: &str) -> Result<$value, E> {
+            let of_text: fn(&str) -> $value = $text;
+            Ok(of_text(text))
         }
     };
 }
@@ -206,12 +216,14 @@ impl<'de> Visitor<'de> for MetadataVisitor {
         while let Some(key) = map.next_key::<String>()? {
             let value: MetadataValue = map.next_value()?;
             let fault = match value {
+                MetadataValue::Absent => continue,
                 _ if key.is_empty() => "metadata has an empty key".to_owned(),
-                MetadataValue(None) => {
+                _ if key.contains(HALF) => format!("a metadata key is {BROKEN}"),
+                MetadataValue::Wrong(what) => {
                     let key = crate::wire::json::shorten(&key, 64);
-                    format!("metadata value of {key:?} needs to be text")
+                    format!("metadata value of {key:?} is {what}, needs to be text")
                 }
-                MetadataValue(Some(value)) => {
+                MetadataValue::Text(value) => {
                     bytes += key.len() + value.len();
                     if bytes <= METADATA_BYTES_MAX {
                         let _ = metadata.insert(key, value);
@@ -227,8 +239,25 @@ impl<'de> Visitor<'de> for MetadataVisitor {
     }
 }
 
-/// Text exactly as given (an empty value deletes its key), or `None` for anything else.
-struct MetadataValue(Option<String>);
+/// A value of the metadata.
+enum MetadataValue {
+    /// Null: as if the key were not there.
+    Absent,
+    /// Text exactly as given; an empty one deletes its key.
+    Text(String),
+    /// Anything else.
+    Wrong(&'static str),
+}
+
+impl MetadataValue {
+    fn wrong(what: &'static str) -> Self {
+        Self::Wrong(what)
+    }
+
+    fn text(text: &str) -> Self {
+        if text.contains(HALF) { Self::Wrong(BROKEN) } else { Self::Text(text.to_owned()) }
+    }
+}
 
 impl<'de> Deserialize<'de> for MetadataValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -241,45 +270,15 @@ struct ValueVisitor;
 impl<'de> Visitor<'de> for ValueVisitor {
     type Value = MetadataValue;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(Some(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(Some(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(None))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(None))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<MetadataValue, E> {
-        Ok(MetadataValue(None))
-    }
+    scalars_are_wrong!(MetadataValue, MetadataValue::Absent, MetadataValue::text);
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<MetadataValue, A::Error> {
         skip_list(seq)?;
-        Ok(MetadataValue(None))
+        Ok(MetadataValue::Wrong("a list"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MetadataValue, A::Error> {
         skip_object(map)?;
-        Ok(MetadataValue(None))
+        Ok(MetadataValue::Wrong("an object"))
     }
 }

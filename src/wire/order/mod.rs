@@ -4,12 +4,14 @@
 //! envelope (content type `application/cloudevents+json`, or an object with `specversion` and
 //! `data`), or plain JSON. Rules:
 //! - Unknown members are ignored, `null` and blank text count as absent, of a repeated member the
-//!   last counts. Texts are trimmed, metadata values are not.
+//!   last counts. Texts are trimmed, metadata values are not. Ids of event, order, line and
+//!   customer may be integers.
 //! - Event id: `eventId`, else `id`, else the CloudEvents id, else `topic/partition/offset`.
 //! - Type: `type`, else the CloudEvents type. It is the last segment between dots, a closing
 //!   version segment (`.v1`, `.v2`, …) aside, in exactly this spelling: `sale`, `return`,
 //!   `cancellation`, `amendment`. If body and CloudEvents both name one, they must agree.
 //! - Time: `occurredAt`, else the CloudEvents time, else the record's timestamp. RFC 3339.
+//! - Headers of one attribute that contradict each other reject the event, if the attribute counts.
 //! - A wrong type in one device harms that device only; elsewhere it rejects the event.
 //!
 //! Only types are checked here. Whether the values make sense is up to intake.
@@ -18,6 +20,9 @@ mod body;
 mod device;
 mod event;
 mod leaf;
+mod looks;
+mod repair;
+mod time;
 
 use std::borrow::Cow;
 
@@ -27,9 +32,9 @@ use serde::de::DeserializeSeed;
 pub(crate) use event::OrderDocument;
 pub use event::{CustomerJson, Int64Json, OrderDeviceJson, OrderEventJson, TextOrInteger};
 
-use self::body::{Body, CustomerField, DevicesField, Document, DocumentSeed};
+use self::body::{Body, CustomerField, DevicesField, Document, DocumentSeed, Foreign};
 use self::leaf::Leaf;
-use super::cloud_events::{Attributes, SPEC_VERSION};
+use super::cloud_events::{Attributes, CE_ID, CE_TIME, CE_TYPE, SPEC_VERSION};
 use super::headers::TraceParent;
 use super::json::{complaint, shorten};
 use crate::model::{
@@ -70,30 +75,47 @@ impl Default for Limits {
 /// The record is no order event; the rejection says why, and is its dead letter's reason.
 pub fn decode(record: &Record<'_>, limits: &Limits) -> Result<OrderEvent, Rejection> {
     let text = text_of(record.payload, limits)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let seed = DocumentSeed { is_data: false, devices_max: limits.devices_max };
-    let document = seed
-        .deserialize(&mut deserializer)
-        .and_then(|document| deserializer.end().map(|()| document))
-        .map_err(|error| {
-            let message = format!("the value is not JSON: {}", complaint(&error));
-            Rejection::new(DeadLetterReason::NotJson, message)
-        })?;
-    let body = object(document, "the value")?;
     let headers = Attributes::from_headers(record.headers);
+    let body = object(document(text, limits)?, "the value", &headers)?;
     let is_envelope = headers.is_structured
-        || (body.spec_version != Leaf::Absent && !matches!(body.data, Document::Absent));
+        || (body.spec_version != Leaf::Absent
+            && (body.foreign.data_base64 || !matches!(body.data, Document::Absent)));
     if !is_envelope {
         return event(body, headers, record, limits);
     }
     let mut envelope = *body;
     let data = std::mem::take(&mut envelope.data);
+    let is_binary = envelope.foreign.data_base64;
     let attributes = envelope_attributes(envelope, headers.traceparent)?;
     if matches!(data, Document::Absent) {
-        let message = "data is missing: the CloudEvents envelope needs the order event, as JSON";
+        let message = if is_binary {
+            "the CloudEvents envelope has data_base64; send the order event in data, as JSON"
+        } else {
+            "data is missing: the CloudEvents envelope needs the order event, as JSON"
+        };
         return Err(Rejection::new(DeadLetterReason::MissingField, message));
     }
-    event(object(data, "data of the CloudEvents envelope")?, attributes, record, limits)
+    let name = "data of the CloudEvents envelope";
+    event(object(data, name, &attributes)?, attributes, record, limits)
+}
+
+fn document(text: &str, limits: &Limits) -> Result<Document, Rejection> {
+    let parse = |text: &str| {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let seed = DocumentSeed { is_data: false, devices_max: limits.devices_max };
+        let document = seed.deserialize(&mut deserializer)?;
+        deserializer.end().map(|()| document)
+    };
+    let error = match parse(text) {
+        Ok(document) => return Ok(document),
+        Err(error) => error,
+    };
+    if let Some(document) = repair::repaired(text).and_then(|text| parse(&text).ok()) {
+        return Ok(document);
+    }
+    let what = looks::like(text.as_bytes()).unwrap_or_else(|| complaint(&error));
+    let message = format!("the value is not JSON: {what}");
+    Err(Rejection::new(DeadLetterReason::NotJson, message))
 }
 
 fn text_of<'a>(payload: Option<&'a [u8]>, limits: &Limits) -> Result<&'a str, Rejection> {
@@ -110,7 +132,11 @@ fn text_of<'a>(payload: Option<&'a [u8]>, limits: &Limits) -> Result<&'a str, Re
         return Err(Rejection::new(DeadLetterReason::TooLarge, message));
     }
     let text = str::from_utf8(bytes).map_err(|error| {
-        let message = format!("the value is not UTF-8 text from byte {} on", error.valid_up_to());
+        let at = error.valid_up_to();
+        let message = match looks::like(bytes) {
+            Some(what) => format!("the value is not UTF-8 text: {what}"),
+            None => format!("the value is not UTF-8 text from byte {at} on"),
+        };
         Rejection::new(DeadLetterReason::NotUtf8, message)
     })?;
     // Some producers open their text with a byte order mark.
@@ -121,13 +147,18 @@ fn text_of<'a>(payload: Option<&'a [u8]>, limits: &Limits) -> Result<&'a str, Re
     Ok(text)
 }
 
-fn object(document: Document, name: &str) -> Result<Box<Body>, Rejection> {
+fn object(document: Document, name: &str, of: &Attributes<'_>) -> Result<Box<Body>, Rejection> {
     let what = match document {
         Document::Object(body) => return Ok(body),
         Document::Wrong(what) => what,
         Document::Absent => "null",
     };
-    let message = format!("{name} is {what}, needs to be an object");
+    let advice = match what {
+        _ if of.is_batch => "; a CloudEvents batch is not read, send one event a record",
+        "a list" => "; send one order event a record",
+        _ => "",
+    };
+    let message = format!("{name} is {what}, needs to be an object{advice}");
     Err(Rejection::new(DeadLetterReason::NotAnObject, message))
 }
 
@@ -148,6 +179,7 @@ fn envelope_attributes<'a>(
         time: text("time of the CloudEvents envelope", envelope.time)?.map(Cow::Owned),
         traceparent: own.map(Cow::Owned).or(traceparent),
         is_structured: true,
+        ..Attributes::default()
     })
 }
 
@@ -158,9 +190,16 @@ fn event(
     limits: &Limits,
 ) -> Result<OrderEvent, Rejection> {
     let body = *body;
+    if let Some(message) = other_document(&body) {
+        return Err(Rejection::new(DeadLetterReason::MissingField, message));
+    }
+    agree(&attributes.contradictions, CE_TYPE)?;
     let kind = kind(text("type", body.kind)?.as_deref(), attributes.kind.as_deref())?;
     let own_id = text_or_integer("eventId", body.event_id)?;
     let own_id = if own_id.is_none() { text_or_integer("id", body.id)? } else { own_id };
+    if own_id.is_none() {
+        agree(&attributes.contradictions, CE_ID)?;
+    }
     let Source { topic, partition, offset } = record.source;
     let id = match (own_id, attributes.id) {
         (Some(id), _) => id,
@@ -171,13 +210,16 @@ fn event(
         (None, Some(id)) => id.into_owned(),
         (None, None) => format!("{topic}/{partition}/{offset}"),
     };
-    let own_time = text("occurredAt", body.occurred_at)?;
-    let occurred_at = match (own_time.as_deref(), attributes.time.as_deref()) {
-        (Some(text), _) => time("occurredAt", text)?,
-        (None, Some(text)) => time("the CloudEvents time", text)?,
+    let occurred_at = match (time("occurredAt", body.occurred_at)?, attributes.time.as_deref()) {
+        (Some(time), _) => time,
+        (None, Some(text)) => {
+            agree(&attributes.contradictions, CE_TIME)?;
+            time_of("the CloudEvents time", text)?
+        }
         (None, None) => record.timestamp.ok_or_else(|| missing("occurredAt"))?,
     };
-    let order_id = text("orderId", body.order_id)?.ok_or_else(|| missing("orderId"))?;
+    let order_id = text_or_integer("orderId", body.order_id)?;
+    let order_id = order_id.ok_or_else(|| missing("orderId"))?;
     let trace = attributes.traceparent.as_deref().and_then(TraceParent::parse);
     Ok(OrderEvent {
         id,
@@ -213,14 +255,49 @@ fn text_or_integer(name: &str, leaf: Leaf) -> Result<Option<String>, Rejection> 
     })
 }
 
-fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
-    text.parse().map_err(|_| {
-        let text = shorten(text, 64);
-        let message = format!(
-            "{name} is {text:?}, needs a time with zone by RFC 3339, such as 2026-05-04T08:00:00Z"
-        );
+fn time(name: &str, leaf: Leaf) -> Result<Option<Timestamp>, Rejection> {
+    let wrong = |what: &str| {
+        let message = format!("{name} is {what}, {}", time::NEEDED);
+        Rejection::new(DeadLetterReason::InvalidField, message)
+    };
+    let text = leaf.into_text().map_err(wrong)?;
+    text.map(|text| time_of(name, &text)).transpose()
+}
+
+fn time_of(name: &str, text: &str) -> Result<Timestamp, Rejection> {
+    time::parse(text).ok_or_else(|| {
+        let message = format!("{name} is {:?}, {}", shorten(text, 64), time::NEEDED);
         Rejection::new(DeadLetterReason::InvalidField, message)
     })
+}
+
+/// Refuses headers of one attribute that contradict each other: which one holds is a guess.
+fn agree(contradictions: &[&str], name: &str) -> Result<(), Rejection> {
+    if !contradictions.contains(&name) {
+        return Ok(());
+    }
+    let message = format!("the header {name} is there more than once, with different values");
+    Err(Rejection::new(DeadLetterReason::InvalidField, message))
+}
+
+/// What the value is if it is no order event at all, but another document that is well known.
+fn other_document(body: &Body) -> Option<&'static str> {
+    let Foreign { schema, payload, after, op, .. } = body.foreign;
+    if body.order_id != Leaf::Absent || !matches!(body.devices, DevicesField::Absent) {
+        None
+    } else if schema && payload {
+        Some(
+            "the value is the envelope of Kafka Connect's JSON converter (schema, payload); \
+             set value.converter.schemas.enable=false there",
+        )
+    } else if after && op {
+        Some(
+            "the value is a row of a table in Debezium's envelope (before, after, op); write order \
+             events, for instance with its outbox event router",
+        )
+    } else {
+        None
+    }
 }
 
 /// The kind an event type names, by the rule at the top of this file.
@@ -250,11 +327,18 @@ fn kind(body: Option<&str>, attribute: Option<&str>) -> Result<Cause, Rejection>
         return Err(Rejection::new(DeadLetterReason::MissingField, message));
     };
     let Some(kind) = cause(name) else {
-        let message = format!(
-            "type {:?} is none of sale, return, cancellation, amendment",
-            shorten(name, 64)
-        );
-        return Err(Rejection::new(DeadLetterReason::UnknownType, message));
+        let name = shorten(name, 64);
+        return Err(match cause(&name.to_lowercase()) {
+            // No type of somebody else's, so that it is never passed over.
+            Some(meant) => Rejection::new(
+                DeadLetterReason::UnknownType,
+                format!("type {name:?} needs to be written in small letters: {}", meant.as_str()),
+            ),
+            None => Rejection::foreign(
+                DeadLetterReason::UnknownType,
+                format!("type {name:?} is none of sale, return, cancellation, amendment"),
+            ),
+        });
     };
     match attribute.and_then(cause) {
         Some(other) if other != kind => {

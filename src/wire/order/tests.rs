@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::FailureCode;
+use crate::model::{FailureCode, Metadata};
 
 const LIMITS: Limits = Limits { payload_bytes_max: 4 << 20, devices_max: 3 };
 
@@ -179,7 +179,8 @@ fn what_cannot_be_used_is_a_dead_letter_with_its_reason() {
         ("type", json!(null), Reason::MissingField),
         ("eventId", json!({}), Reason::InvalidField),
         ("orderId", json!(" "), Reason::MissingField),
-        ("orderId", json!(12), Reason::InvalidField),
+        ("orderId", json!(1.5), Reason::InvalidField),
+        ("orderId", json!(null), Reason::MissingField),
         ("orderId", json!("x".repeat(1025)), Reason::InvalidField),
         ("occurredAt", json!("yesterday"), Reason::InvalidField),
         ("occurredAt", json!("2026-05-04T10:00:00"), Reason::InvalidField),
@@ -191,6 +192,7 @@ fn what_cannot_be_used_is_a_dead_letter_with_its_reason() {
         ("metadata", json!([1]), Reason::InvalidField),
         ("metadata", json!({"a": 1}), Reason::InvalidField),
         ("metadata", json!({"a": null, "b": [1]}), Reason::InvalidField),
+        ("metadata", json!({"a": null, "b": {}}), Reason::InvalidField),
         ("metadata", json!({"": "x"}), Reason::InvalidField),
         ("metadata", json!({"a": "x".repeat(5000)}), Reason::InvalidField),
         ("devices", json!([]), Reason::NoDevices),
@@ -222,6 +224,142 @@ fn a_wrong_type_in_a_device_harms_that_device_only() {
     assert_eq!(faults[0].message, "imei is a number, needs to be text");
     assert_eq!(event.devices[0].ids.serial_number.as_deref(), Some("S"));
     assert_eq!(event.devices[2].ids.imei.as_deref(), Some("490154203237518"));
+}
+
+#[test]
+fn ids_may_be_integers_and_null_counts_as_absent() {
+    let text = r#"{"eventId": 5940139491234, "type": "sale", "occurredAt": "2026-05-04T08:00:00Z",
+        "orderId": 1042, "customer": {"customerId": 77, "googleWorkspaceCustomerId": null},
+        "account": null, "metadata": {"phonenumber": null, "": null, "note": ""},
+        "devices": [{"line": 3, "imei": "490154203237518", "imei2": null, "metadata": {"a": null}},
+                    {"line": null, "metadata": null, "deviceId": 9, "configurationId": null}]}"#;
+    let event = decode_text(text).unwrap();
+    assert_eq!((event.id.as_str(), event.order_id.as_str()), ("5940139491234", "1042"));
+    assert_eq!(event.metadata, Metadata::from([("note".to_owned(), String::new())]));
+    let [first, second] = event.devices.as_slice() else { panic!("{event:?}") };
+    assert_eq!((first.line.as_deref(), first.fault.as_ref()), (Some("3"), None));
+    assert_eq!((second.device_id.as_deref(), second.fault.as_ref()), (Some("9"), None));
+    assert!(first.metadata.is_empty() && second.metadata.is_empty());
+}
+
+#[test]
+fn the_words_of_a_wrong_time_say_at_once_what_is_needed() {
+    for time in [json!(1_700_000_000), json!(1.7e9), json!("1700000000"), json!("2026-05-04")] {
+        let rejection = with("occurredAt", time).unwrap_err();
+        assert_eq!(rejection.reason, DeadLetterReason::InvalidField);
+        let words = "needs a time with zone by RFC 3339, such as \"2026-05-04T08:00:00Z\"";
+        assert!(rejection.message.contains(words), "{}", rejection.message);
+    }
+}
+
+#[test]
+fn what_the_parser_cannot_take_harms_only_its_place() {
+    let nines = "9".repeat(500);
+    let text = format!(
+        r#"{{"eventId": "e", "type": "sale", "occurredAt": "2026-05-04T08:00:00Z", "orderId": "A",
+            "note": "\udfff", "devices": [{{"serialNumber": "S\ud800"}}, {{"line": {nines}}},
+            {{"imei": "490154203237518"}}]}}"#
+    );
+    let devices = decode_text(&text).unwrap().devices;
+    let faults: Vec<_> = devices.iter().map(|d| d.fault.as_ref().map(|f| &*f.message)).collect();
+    let [Some(broken), Some(large), None] = faults.as_slice() else { panic!("{faults:?}") };
+    assert!(
+        broken.starts_with("serialNumber is broken text (an escape such as \\ud83d"),
+        "{broken}"
+    );
+    assert_eq!(*large, "line is a fractional or too large number, needs to be text or an integer");
+    for (text, words) in [
+        (text.replace("\"A\"", "\"\\ud800\""), "orderId is broken text"),
+        (text.replace("\"A\"", &nines), "orderId is a fractional or too large number"),
+        (text.replace("\"note\"", "\"metadata\""), "metadata is text"),
+        (text.replace("\"\\udfff\"", "1").replace("note", "\\ud800"), ""),
+        (
+            text.replace("\"note\": ", "\"metadata\": {\"a\":").replace("\\udfff\"", "\\udfff\"}"),
+            "metadata value of \"a\" is broken text",
+        ),
+        (
+            text.replace("\"note\": \"\\udfff", "\"metadata\": {\"\\udfff\":1}, \"x\": \""),
+            "a metadata key is broken text",
+        ),
+    ] {
+        match decode_text(&text) {
+            Ok(_) => assert_eq!(words, "", "{text}"),
+            Err(rejection) => {
+                assert!(rejection.message.starts_with(words), "{} in {text}", rejection.message);
+                assert_eq!(rejection.reason, DeadLetterReason::InvalidField);
+            }
+        }
+    }
+}
+
+#[test]
+fn other_documents_are_named() {
+    use DeadLetterReason as Reason;
+    let double = Value::String(sale().to_string());
+    let mut envelope =
+        json!({"specversion": "1.0", "id": "e", "type": "sale", "data_base64": "e30="});
+    let connect = json!({"schema": {"type": "struct"}, "payload": sale()});
+    let row = json!({"before": null, "after": {"id": 1}, "op": "c", "source": {}, "ts_ms": 1});
+    for (value, reason, words) in [
+        (&double, Reason::NotAnObject, "JSON text inside of a JSON text"),
+        (&json!([sale()]), Reason::NotAnObject, "one order event a record"),
+        (&envelope, Reason::MissingField, "has data_base64"),
+        (&connect, Reason::MissingField, "value.converter.schemas.enable=false"),
+        (&row, Reason::MissingField, "Debezium"),
+    ] {
+        let rejection = decode_text(&value.to_string()).unwrap_err();
+        assert_eq!(rejection.reason, reason, "{}", rejection.message);
+        assert!(rejection.message.contains(words), "{}", rejection.message);
+    }
+    envelope["data"] = double;
+    let nested = decode_text(&envelope.to_string()).unwrap_err();
+    assert!(nested.message.contains("inside of a JSON text"), "{}", nested.message);
+    let batch: &[(&str, &[u8])] = &[("content-type", b"application/cloudevents-batch+json")];
+    let list = decode_with(Some(b"[{}]"), batch, None).unwrap_err();
+    assert!(list.message.contains("a CloudEvents batch is not read"), "{}", list.message);
+    // An order event may have members of these names, as it may have any.
+    let mut event = sale();
+    for member in ["schema", "payload", "before", "after", "op", "data_base64"] {
+        event[member] = json!(1);
+    }
+    assert!(decode_text(&event.to_string()).is_ok());
+    let framed = decode_with(Some(b"\0\0\0\0\x0c{}"), &[], None).unwrap_err();
+    assert_eq!(framed.reason, Reason::NotJson);
+    assert!(framed.message.contains("schema registry"), "{}", framed.message);
+    let packed = decode_with(Some(b"\x1f\x8b\x08"), &[], None).unwrap_err();
+    assert_eq!((packed.reason, packed.message.contains("gzip")), (Reason::NotUtf8, true));
+}
+
+#[test]
+fn headers_that_contradict_each_other_reject_the_event_where_they_count() {
+    let twice = |name: &'static str, values: [&'static [u8]; 2], body: &Value| {
+        let mut headers = vec![("ce_id", b"e".as_slice()), ("ce_type", b"x.sale")];
+        headers.push(("ce_time", b"2026-05-04T08:00:00Z"));
+        headers.retain(|(header, _)| *header != name);
+        headers.extend(values.map(|value| (name, value)));
+        decode_with(Some(body.to_string().as_bytes()), &headers, None)
+    };
+    let bare = without(&["eventId", "type", "occurredAt"]);
+    let times: [&[u8]; 2] = [b"2026-05-04T08:00:00Z", b"2026-05-05T08:00:00Z"];
+    assert_eq!(
+        reason(twice("ce_type", [b"x.sale", b"x.return"], &bare)),
+        DeadLetterReason::InvalidField
+    );
+    assert_eq!(reason(twice("ce_id", [b"a", b"b"], &bare)), DeadLetterReason::InvalidField);
+    assert_eq!(reason(twice("ce_time", times, &bare)), DeadLetterReason::InvalidField);
+    assert!(twice("ce_type", [b"x.sale", b"x.sale"], &bare).is_ok());
+    assert!(twice("ce_id", [b"a", b"b"], &sale()).is_ok());
+    assert!(twice("ce_time", times, &sale()).is_ok());
+    assert!(twice("ce_type", [b"x.sale", b"x.return"], &sale()).is_err());
+}
+
+#[test]
+fn a_type_in_another_spelling_is_not_foreign() {
+    for (kind, is_foreign) in [("Sale", false), ("com.x.RETURN.v1", false), ("order.paid", true)] {
+        let rejection = with("type", json!(kind)).unwrap_err();
+        assert_eq!(rejection.reason, DeadLetterReason::UnknownType);
+        assert_eq!(rejection.is_foreign, is_foreign, "{kind}: {}", rejection.message);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use prometheus::{
     Registry,
 };
 
+use crate::engine::intake::PassedOver;
 use crate::model::{Action, DeadLetterReason, FailureCode, Status};
 
 pub use observe::{CallObserver, Decided};
@@ -28,6 +29,7 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     dead_letters: IntCounterVec,
     shortened: IntCounterVec,
+    passed_over: IntCounterVec,
     batches: IntCounterVec,
     batch_devices: HistogramVec,
     api_calls: IntCounterVec,
@@ -55,6 +57,7 @@ impl Default for Metrics {
             outcomes: counter_vec(&registry, &table::OUTCOMES),
             dead_letters: counter_vec(&registry, &table::DEAD_LETTERS),
             shortened: counter_vec(&registry, &table::SHORTENED),
+            passed_over: counter_vec(&registry, &table::PASSED_OVER),
             batches: counter_vec(&registry, &table::BATCHES),
             batch_devices: histogram_vec(&registry, &table::BATCH_DEVICES),
             api_calls: counter_vec(&registry, &table::API_CALLS),
@@ -103,6 +106,9 @@ impl Metrics {
         }
         for kind in ["outcome", "dead_letter"] {
             self.shortened(kind, 0);
+        }
+        for kind in PassedOver::ALL {
+            self.passed_over.with_label_values(&[kind.as_str()]);
         }
         for kind in ["submit", "poll", "lookup", "device", "transaction", "ledger"] {
             self.retries.with_label_values(&[kind]);

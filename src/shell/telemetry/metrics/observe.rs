@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{Metrics, add};
 use crate::engine::Report;
+use crate::engine::intake::PassedOver;
 use crate::model::{Action, CallFailure, Command, DeadLetterReason, FailureCode, Status, Verdict};
 use crate::shell::Stats;
 use crate::wire::google::Method;
@@ -132,6 +133,11 @@ impl Metrics {
     /// Records of this kind were shortened to fit.
     pub(in crate::shell) fn shortened(&self, kind: &'static str, count: u64) {
         self.shortened.with_label_values(&[kind]).inc_by(count);
+    }
+
+    /// Intake has passed over a record.
+    pub(in crate::shell) fn passed_over(&self, kind: PassedOver) {
+        self.passed_over.with_label_values(&[kind.as_str()]).inc();
     }
 
     /// Intake has written these commands.

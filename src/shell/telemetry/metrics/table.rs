@@ -65,7 +65,7 @@ macro_rules! table {
 
 table! {
     ORDERS = Kind::Counter, "zerotouch_orders_consumed_total", [],
-        "Order events taken in, dead letters included.";
+        "Order events taken in, dead letters and what is passed over included.";
     COMMANDS = Kind::Counter, "zerotouch_commands_total", ["action"],
         "Commands written by intake, by action.";
     FOLDED = Kind::Counter, "zerotouch_commands_folded_total", [],
@@ -79,6 +79,9 @@ table! {
     SHORTENED = Kind::Counter, "zerotouch_records_shortened_total", ["kind"],
         "Outcomes and dead letters that did not fit into a record and were shortened; their \
          headers say what is missing.";
+    PASSED_OVER = Kind::Counter, "zerotouch_passed_over_total", ["reason"],
+        "Records of order topics that are passed over, without commands and without a dead letter: \
+         tombstone (no value), unknown_type (with `intake.others` = \"skip\").";
     BATCHES = Kind::Counter, "zerotouch_batches_total", ["action"],
         "Batches sent, by action; one that is sent again counts again.";
     BATCH_DEVICES = Kind::Histogram(DEVICES), "zerotouch_batch_devices", ["action"],
