@@ -298,9 +298,27 @@ impl ResellerClient {
         let result = self.inner.call(method, request, not_after).instrument(span).await;
         let options = &self.inner.options;
         if let Some(observer) = &options.observer {
-            observer.call((&options.account, method), result.as_ref().err(), began.elapsed());
+            let (failure, no_token) = match &result {
+                Ok(_) => (None, false),
+                Err(Unanswered::Token(failure)) => (Some(failure), true),
+                Err(Unanswered::Other(failure)) => (Some(failure), false),
+            };
+            observer.call((&options.account, method), failure, no_token, began.elapsed());
         }
-        result
+        result.map_err(|(Unanswered::Token(failure) | Unanswered::Other(failure))| failure)
+    }
+}
+
+/// A call without a usable reply.
+enum Unanswered {
+    /// There was no token for it.
+    Token(CallFailure),
+    Other(CallFailure),
+}
+
+impl From<CallFailure> for Unanswered {
+    fn from(failure: CallFailure) -> Self {
+        Self::Other(failure)
     }
 }
 
@@ -310,7 +328,7 @@ impl Inner {
         method: Method,
         request: Request,
         not_after: Option<Instant>,
-    ) -> Result<Vec<u8>, CallFailure> {
+    ) -> Result<Vec<u8>, Unanswered> {
         // Getting a token may take long: the lease is looked at right before each request leaves.
         let may_leave = || match not_after {
             Some(end) if Instant::now() >= end => {
@@ -325,12 +343,12 @@ impl Inner {
                 self.send(request, None).await?
             }
             Some(tokens) => {
-                let token = tokens.token().await?;
+                let token = tokens.token().await.map_err(Unanswered::Token)?;
                 may_leave()?;
                 let reply = self.send(request, Some(&token)).await?;
                 match again {
                     Some(request) if reply.status == 401 => {
-                        let token = tokens.renew(&token).await?;
+                        let token = tokens.renew(&token).await.map_err(Unanswered::Token)?;
                         may_leave()?;
                         self.send(request, Some(&token)).await?
                     }
@@ -344,7 +362,7 @@ impl Inner {
         }
         let retry_after = reply.retry_after.as_deref();
         let now = Timestamp::now();
-        Err(failure::from_reply(method, reply.status, retry_after, &reply.body, now))
+        Err(failure::from_reply(method, reply.status, retry_after, &reply.body, now).into())
     }
 
     async fn send(

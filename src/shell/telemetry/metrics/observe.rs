@@ -192,14 +192,15 @@ impl CallObserver {
         Self(Arc::clone(stats))
     }
 
-    /// A call has ended.
+    /// A call has ended; without being made, if there was `no_token` for it.
     pub(in crate::shell) fn call(
         &self,
         (account, method): (&str, Method),
         failure: Option<&CallFailure>,
+        no_token: bool,
         took: Duration,
     ) {
-        self.0.board.api_called(account, failure);
+        self.0.board.api_called(account, failure, no_token);
         let metrics = &self.0.metrics;
         let class = failure.map_or("ok", CallFailure::class);
         metrics.api_calls.with_label_values(&[account, method.id(), class]).inc();
