@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use crate::model::{Action, DeadLetterReason, FailureCode, Status};
+use crate::shell::admin::Closed;
 
 pub use observe::{CallObserver, Decided};
 pub(in crate::shell) use observe::{Half, Part};
@@ -40,6 +41,7 @@ pub struct Metrics {
     latency: Histogram,
     parts: [Histogram; Part::ALL.len()],
     telemetry_lost: IntCounterVec,
+    admin_closed: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -68,6 +70,7 @@ impl Default for Metrics {
             restore: plain(&table::RESTORE),
             latency: plain(&table::LATENCY_SECONDS),
             telemetry_lost: counter_vec(&registry, &table::TELEMETRY_LOST),
+            admin_closed: counter_vec(&registry, &table::ADMIN_CLOSED),
             parts: Part::ALL.map(|part| parts.with_label_values(&[part.as_str()])),
             registry,
         };
@@ -105,6 +108,11 @@ impl Metrics {
         for signal in ["traces", "logs"] {
             self.lost(signal);
         }
+        for listener in ["admin.listen", "admin.expose"] {
+            for reason in Closed::ALL {
+                self.admin_closed.with_label_values(&[listener, reason.as_str()]);
+            }
+        }
         for half in [Half::Intake, Half::Dispatch] {
             self.sessions.with_label_values(&[half.as_str()]);
             self.transactions.with_label_values(&[half.as_str(), "committed"]);
@@ -114,6 +122,11 @@ impl Metrics {
     /// What of a signal, `traces` or `logs`, did not reach the collector.
     pub(super) fn lost(&self, signal: &str) -> IntCounter {
         self.telemetry_lost.with_label_values(&[signal])
+    }
+
+    /// The admin server closed a connection of a listener, for a reason.
+    pub(in crate::shell) fn admin_closed(&self, listener: &str, reason: &str) {
+        self.admin_closed.with_label_values(&[listener, reason]).inc();
     }
 
     /// Outcomes so far, by action, status and failure code.

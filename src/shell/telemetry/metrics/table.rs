@@ -135,6 +135,11 @@ table! {
     TELEMETRY_LOST = Kind::Counter, "zerotouch_telemetry_lost_total", ["signal"],
         "Spans (traces) and log lines (logs) that the collector did not get: it did not keep up or \
          did not take them. The work goes on.";
+    ADMIN_CLOSED = Kind::Counter, "zerotouch_admin_connections_closed_total",
+        ["listener", "reason"],
+        "Connections that the admin server closed on its own, by listener (admin.listen, \
+         admin.expose) and reason: crowded (there were as many as there may be, and a newer one \
+         came), silent (no whole request came, or its reply was not taken, in time).";
     READY = Kind::Gauge, "zerotouch_ready", [],
         "1 while /readyz says ready.";
     LATCH = Kind::Gauge, "zerotouch_ready_latch", ["latch"],
