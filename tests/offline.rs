@@ -1,7 +1,7 @@
 //! The built worker while no Kafka is there: what it does beside, and before.
 
 // Tests may panic.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};

@@ -299,6 +299,7 @@ async fn a_key_file_that_is_missing_or_broken_for_a_while_leaves_the_old_key_in_
 }
 
 /// Workload identity federation; what is given here replaces the usual fields.
+#[allow(clippy::needless_pass_by_value, reason = "reads better at the callers")]
 fn federated(folder: &Path, fake: &Fake, other: serde_json::Value) -> ClientOptions {
     let mut file = json!({
         "type": "external_account", "audience": "//iam.googleapis.com/pool",

@@ -33,6 +33,7 @@ pub struct Metrics {
     api_calls: IntCounterVec,
     api_seconds: HistogramVec,
     lost_answers: IntCounter,
+    unusable_results: IntCounterVec,
     retries: IntCounterVec,
     quota_wait: CounterVec,
     transactions: HistogramVec,
@@ -60,6 +61,7 @@ impl Default for Metrics {
             api_calls: counter_vec(&registry, &table::API_CALLS),
             api_seconds: histogram_vec(&registry, &table::API_SECONDS),
             lost_answers: count(&table::LOST_ANSWERS),
+            unusable_results: counter_vec(&registry, &table::UNUSABLE_RESULTS),
             retries: counter_vec(&registry, &table::RETRIES),
             quota_wait: made(
                 CounterVec::new(opts(&table::QUOTA_WAIT), table::QUOTA_WAIT.labels),
@@ -107,6 +109,9 @@ impl Metrics {
         }
         for signal in ["traces", "logs"] {
             self.lost(signal);
+        }
+        for kind in ["beyond", "unreadable"] {
+            self.unusable_results.with_label_values(&[kind]);
         }
         for listener in ["admin.listen", "admin.expose"] {
             for reason in Closed::ALL {

@@ -209,4 +209,12 @@ impl CallObserver {
             metrics.part(Part::Call, took);
         }
     }
+
+    /// An operation gave results that are not used.
+    pub(in crate::shell) fn unusable_results(&self, beyond: usize, unreadable: usize) {
+        let counter = &self.0.metrics.unusable_results;
+        for (kind, count) in [("beyond", beyond), ("unreadable", unreadable)] {
+            counter.with_label_values(&[kind]).inc_by(count as u64);
+        }
+    }
 }

@@ -87,6 +87,9 @@ table! {
         "How long calls of the API took, tokens included.";
     LOST_ANSWERS = Kind::Counter, "zerotouch_lost_answers_total", [],
         "Submits whose answer was lost, so that their devices have to be verified.";
+    UNUSABLE_RESULTS = Kind::Counter, "zerotouch_unusable_results_total", ["kind"],
+        "Results of operations that are not used, by kind: beyond (more than twice as many as a \
+         batch has devices), unreadable. Their devices are looked up if they have no other.";
     RETRIES = Kind::Counter, "zerotouch_retries_total", ["kind"],
         "What is done again: a submit, poll or lookup that did not get through, a device whose \
          failure may pass, an aborted transaction, the reading of a lane's ledger.";
