@@ -111,9 +111,8 @@ fn operation(commands: &[Command]) -> Vec<u8> {
 /// echo, open the packed command, write the outcome. The engine between them has its own bench.
 fn outcomes(bytes: &[u8], name: &Arc<str>, sent: &[(DeviceHash, PackedCommand)]) -> usize {
     let at = "2026-05-04T08:00:07Z".parse().expect("a time");
-    let OperationReply::Done { results } = results::decode(bytes).expect("an operation") else {
-        panic!("the operation is done")
-    };
+    let decoded = results::decode(bytes, 2 * sent.len()).expect("an operation");
+    let OperationReply::Done { results } = decoded.reply else { panic!("the operation is done") };
     let mut written = 0;
     for (result, (device, packed)) in results.into_iter().zip(sent) {
         assert_eq!(result.device, Some(*device));

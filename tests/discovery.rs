@@ -287,8 +287,8 @@ fn every_documented_device_status_has_a_code_of_its_own_save_the_vague_ones() {
             let operation = json!({"done": true, "response": {
                 "perDeviceStatus": [{"result": {"status": status}}],
             }});
-            let reply = results::decode(operation.to_string().as_bytes());
-            let Ok(OperationReply::Done { results }) = reply else { panic!("{reply:?}") };
+            let decoded = results::decode(operation.to_string().as_bytes(), 1).unwrap();
+            let OperationReply::Done { results } = decoded.reply else { panic!("{decoded:?}") };
             match &results[0].verdict {
                 DeviceVerdict::Succeeded { .. } => false,
                 DeviceVerdict::Failed(fault) => fault.code == FailureCode::DeviceOther,

@@ -42,7 +42,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("rdkafka", &["shell", "demo", "config"]),
     ("reqwest", &["shell"]),
     ("rustls", &["shell"]),
-    ("yup_oauth2", &["shell"]),
+    ("base64", &["shell"]),
 ];
 
 /// Rooms that only decide: they neither look at a clock nor touch the world.

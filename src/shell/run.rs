@@ -372,6 +372,7 @@ pub async fn clients(
             request_timeout: config.api.request_timeout,
             ca_file: config.api.ca_file.clone(),
             response_bytes_max: config.api.response_bytes_max,
+            results_max: 2 * config.engine.batch_items_max.max(1_000),
             observer: stats.map(CallObserver::new),
             ..ClientOptions::new(Arc::clone(&account.name), account.partner_id.to_string())
         };

@@ -1,4 +1,5 @@
-//! Whether the API answers each account. What it refuses is an answer, and the engine's to tell.
+//! Whether the API answers each account. What it refuses is an answer, and the engine's to tell; a
+//! token that was refused is none: the API was not asked.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ struct Account {
     is_proven: bool,
     /// Whether the log says that it is silent.
     is_told: bool,
+    /// Why the newest call got no answer, if it got none.
+    newest: Option<String>,
 }
 
 impl Account {
@@ -37,14 +40,22 @@ impl Account {
 pub(super) struct Answers(BTreeMap<String, Account>);
 
 impl Answers {
-    /// A call has ended.
-    pub(super) fn call(&mut self, account: &str, failure: Option<&CallFailure>, now: Instant) {
+    /// A call has ended; without being made, if there was `no_token` for it.
+    pub(super) fn call(
+        &mut self,
+        account: &str,
+        failure: Option<&CallFailure>,
+        no_token: bool,
+        now: Instant,
+    ) {
         let state = self.0.entry(account.to_owned()).or_default();
         match failure {
+            Some(CallFailure::Unauthorised { .. }) if no_token => state.newest = None,
             Some(failure @ (CallFailure::NotSent { .. } | CallFailure::Ambiguous { .. })) => {
                 let (_, calls, last) = state.failing.get_or_insert((now, 0, String::new()));
                 *calls = calls.saturating_add(1);
                 *last = failure.to_string();
+                state.newest = Some(last.clone());
             }
             Some(
                 CallFailure::Rejected { .. }
@@ -70,6 +81,11 @@ impl Answers {
     /// Whether it has answered at all.
     pub(super) fn is_proven(&self, account: &str) -> bool {
         self.0.get(account).is_some_and(|state| state.is_proven)
+    }
+
+    /// Why the newest call got no answer; none if it got one, be it a refusal.
+    pub(super) fn newest(&self, account: &str) -> Option<String> {
+        self.0.get(account)?.newest.clone()
     }
 
     /// Why it does not answer; none while it does, or is not asked. To be asked now and then: that
@@ -114,16 +130,16 @@ mod tests {
         let mut answers = Answers::default();
         assert_eq!(answers.silent("main", at(0)), None, "not asked");
         for second in [0, 1, 2, 3] {
-            answers.call("main", Some(&lost()), at(second));
+            answers.call("main", Some(&lost()), false, at(second));
         }
         assert_eq!(answers.silent("main", at(9)), None, "a moment's trouble");
         let silent = answers.silent("main", at(10));
         assert_eq!(silent.as_deref(), Some("no usable answer came: no reply"));
         assert_eq!(answers.silent("other", at(10)), None);
         for answer in [None, Some(&CallFailure::NotFound)] {
-            answers.call("main", answer, at(11));
+            answers.call("main", answer, false, at(11));
             assert_eq!(answers.silent("main", at(60)), None);
-            answers.call("main", Some(&lost()), at(61));
+            answers.call("main", Some(&lost()), false, at(61));
             assert_eq!(answers.silent("main", at(99)), None, "one call is no outage");
         }
     }
@@ -139,9 +155,26 @@ mod tests {
 
         answers.reached("other", Some(&lost()), now);
         let refused = CallFailure::Unauthorised { reason: "401".into() };
-        answers.call("other", Some(&refused), now);
+        answers.call("other", Some(&refused), false, now);
         assert_eq!(answers.silent("other", now), None, "the engine tells of that");
         answers.reached("other", Some(&lost()), now);
         assert_eq!(answers.silent("other", now), None, "it is proven by then");
+    }
+
+    #[test]
+    fn a_refused_token_is_no_answer_of_the_api_and_the_newest_trouble_is_known() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let refused = CallFailure::Unauthorised { reason: "no token".into() };
+        let mut answers = Answers::default();
+        answers.reached("main", Some(&lost()), at(0));
+        answers.call("main", Some(&refused), true, at(1));
+        assert!(!answers.is_proven("main"));
+        assert!(answers.silent("main", at(1)).is_some(), "it was not reached since");
+        assert_eq!(answers.newest("main"), None, "that is the engine's to tell");
+        answers.call("main", Some(&lost()), false, at(2));
+        assert_eq!(answers.newest("main").as_deref(), Some("no usable answer came: no reply"));
+        answers.call("main", Some(&refused), false, at(3));
+        assert!(answers.is_proven("main") && answers.newest("main").is_none());
     }
 }

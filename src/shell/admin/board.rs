@@ -277,9 +277,14 @@ impl Board {
         true
     }
 
-    /// A call of the API has ended.
-    pub(in crate::shell) fn api_called(&self, account: &str, failure: Option<&CallFailure>) {
-        locked(&self.answers).call(account, failure, Instant::now());
+    /// A call of the API has ended; without being made, if there was `no_token` for it.
+    pub(in crate::shell) fn api_called(
+        &self,
+        account: &str,
+        failure: Option<&CallFailure>,
+        no_token: bool,
+    ) {
+        locked(&self.answers).call(account, failure, no_token, Instant::now());
     }
 
     /// The API was reached at the start, or was not.
@@ -290,6 +295,11 @@ impl Board {
     /// Whether the API has answered this account at all.
     pub(in crate::shell) fn is_proven(&self, account: &str) -> bool {
         locked(&self.answers).is_proven(account)
+    }
+
+    /// Why the newest call of this account got no answer; none if it got one.
+    pub(super) fn newest_trouble(&self, account: &str) -> Option<String> {
+        locked(&self.answers).newest(account)
     }
 
     /// Why the API does not answer this account; none while it does, or is not asked.

@@ -42,7 +42,12 @@ impl Board {
             let account = accounts.into_iter().flatten().find(|account| account.name == name);
             let refused = account.and_then(|account| account.refused_because.as_ref());
             let reason = match refused {
-                Some(reason) => Some(format!("the API refuses the account: {reason}")),
+                Some(reason) => Some(match self.newest_trouble(&name) {
+                    None => format!("the API refuses the account: {reason}"),
+                    Some(newest) => {
+                        format!("the API refuses the account: {reason}; the newest call: {newest}")
+                    }
+                }),
                 None => self.silent(&name, now),
             };
             reasons.push((format!("account:{name}"), reason));

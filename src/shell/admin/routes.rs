@@ -39,6 +39,10 @@ pub(super) struct Shared {
 pub(super) struct Refusal(StatusCode, String);
 
 impl Refusal {
+    pub(super) const fn new(status: StatusCode, reason: String) -> Self {
+        Self(status, reason)
+    }
+
     pub(super) fn forbidden(reason: impl Into<String>) -> Self {
         Self(StatusCode::FORBIDDEN, reason.into())
     }

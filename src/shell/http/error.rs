@@ -46,6 +46,9 @@ pub enum ClientError {
         /// What is wrong, without anything secret.
         reason: String,
     },
+    /// The metadata server cannot be there.
+    #[error("GCE_METADATA_HOST {0:?} is not a host with or without a port")]
+    MetadataHost(String),
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),

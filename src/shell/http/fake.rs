@@ -15,11 +15,19 @@ pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// Done when the request is there, before it is answered.
+    before: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Answer {
     pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), before: None }
+    }
+
+    /// Does this when it is asked.
+    pub(super) fn after(mut self, act: impl FnOnce() + Send + 'static) -> Self {
+        self.before = Some(Box::new(act));
+        self
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -91,6 +99,9 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
     script.asked.push(asked);
     let unexpected = || Answer::new(500, "the script is over");
     let answer = script.answers.pop_front().unwrap_or_else(unexpected);
+    if let Some(act) = answer.before {
+        act();
+    }
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap();
     for (name, value) in answer.headers {

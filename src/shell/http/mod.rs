@@ -14,7 +14,3 @@ mod token;
 pub use client::{DevicePage, ResellerClient};
 pub use error::ClientError;
 pub use options::{Auth, ClientOptions};
-
-/// Targets of log records that contain access tokens below level `info`: the log filter must not
-/// let them through at `debug` or `trace`, whatever the user asks for.
-pub const SECRET_LOG_TARGETS: [&str; 1] = ["yup_oauth2"];

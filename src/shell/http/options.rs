@@ -41,6 +41,9 @@ pub struct ClientOptions {
     /// Largest reply, unpacked, in bytes; a larger one counts as broken. A result of 1000
     /// devices takes about 0.6 MB, and their metadata.
     pub response_bytes_max: usize,
+    /// Results of an operation that are kept at most. An operation that was taken over may be of a
+    /// larger batch than this worker makes, so it is not the batch that says how many.
+    pub results_max: usize,
     /// Pages that one lookup reads at most, of 100 devices each.
     pub find_pages_max: usize,
     /// Host and port of the metadata server, if it is not the usual one. Left out:
@@ -63,6 +66,7 @@ impl ClientOptions {
             request_timeout: Duration::from_secs(60),
             ca_file: None,
             response_bytes_max: 64 << 20,
+            results_max: 2_000,
             find_pages_max: 10,
             metadata_host: None,
             observer: None,

@@ -4,6 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::lenient::{short_list, short_map};
+
+/// What one device and one page can have: more is a reply that cannot be trusted, and refused
+/// before it takes memory. A page is asked for with 100 items.
+const PAGE_MAX: usize = 200;
+const CLAIMS_MAX: usize = 32;
+const ENTRIES_MAX: usize = 4_096;
+
 /// `DeviceIdentifier`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -42,6 +50,7 @@ pub struct DeviceIdentifier {
 #[serde(default)]
 pub struct DeviceMetadata {
     /// Text under text keys.
+    #[serde(deserialize_with = "short_map::<_, ENTRIES_MAX>")]
     pub entries: BTreeMap<String, String>,
 }
 
@@ -62,6 +71,7 @@ pub struct Device {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_metadata: Option<DeviceMetadata>,
     /// Who holds it; empty when nobody does.
+    #[serde(deserialize_with = "short_list::<_, _, CLAIMS_MAX>")]
     pub claims: Vec<DeviceClaim>,
 }
 
@@ -88,6 +98,7 @@ pub struct DeviceClaim {
 #[serde(rename_all = "camelCase", default)]
 pub struct FindDevicesResponse {
     /// One page of devices.
+    #[serde(deserialize_with = "short_list::<_, _, PAGE_MAX>")]
     pub devices: Vec<Device>,
     /// Token of the next page; absent or empty on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +127,7 @@ pub struct Company {
 #[serde(rename_all = "camelCase", default)]
 pub struct ListCustomersResponse {
     /// One page of customers.
+    #[serde(deserialize_with = "short_list::<_, _, PAGE_MAX>")]
     pub customers: Vec<Company>,
     /// Token of the next page; absent or empty on the last.
     #[serde(skip_serializing_if = "Option::is_none")]

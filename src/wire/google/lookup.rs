@@ -10,15 +10,8 @@ use crate::model::{Command, Customer, DeviceKey, DeviceState, Identifiers};
 /// not among them.
 #[must_use]
 pub fn device_state(command: &Command, found: &[Device]) -> Option<DeviceState> {
-    let device = found
-        .iter()
-        .filter_map(|device| {
-            let distance = distance(command, device)?;
-            // Of equals, one that is held says more than one that is not.
-            Some(((distance, zero_touch_claim(device).is_none()), device))
-        })
-        .min_by_key(|(rank, _)| *rank)?
-        .1;
+    let ranked = found.iter().filter_map(|device| Some((rank(command, device)?, device)));
+    let device = ranked.min_by_key(|(rank, _)| *rank)?.1;
     let claim = zero_touch_claim(device);
     Some(DeviceState {
         device_id: device.device_id.clone(),
@@ -26,6 +19,20 @@ pub fn device_state(command: &Command, found: &[Device]) -> Option<DeviceState> 
         reseller: claim.and_then(|claim| present(&claim.reseller_id)),
         metadata: device.device_metadata.clone().unwrap_or_default().entries,
     })
+}
+
+/// The one of these devices of which [`device_state`] would tell; so that a lookup of many pages
+/// keeps no more than one.
+#[must_use]
+pub fn closest(command: &Command, found: impl IntoIterator<Item = Device>) -> Option<Device> {
+    let ranked = found.into_iter().filter_map(|device| Some((rank(command, &device)?, device)));
+    Some(ranked.min_by_key(|(rank, _)| *rank)?.1)
+}
+
+/// The less the better; `None` if it is another device.
+fn rank(command: &Command, device: &Device) -> Option<(u8, bool)> {
+    // Of equals, one that is held says more than one that is not.
+    Some((distance(command, device)?, zero_touch_claim(device).is_none()))
 }
 
 /// How far a device is from the command's; `None` if it is another one.

@@ -7,9 +7,11 @@
 mod build;
 mod device;
 pub mod failure;
+mod lenient;
 mod lookup;
 mod method;
 mod operation;
+mod reply;
 mod requests;
 pub mod results;
 #[cfg(test)]
@@ -18,7 +20,7 @@ mod samples;
 pub use build::{SubmitRequest, find_by_identifier, find_by_owner};
 pub use device::{Company, Device, DeviceClaim, DeviceIdentifier, DeviceMetadata};
 pub use device::{FindDevicesResponse, ListCustomersResponse};
-pub use lookup::device_state;
+pub use lookup::{closest, device_state};
 pub use method::{Method, is_path_id, operation_id};
 pub use operation::{
     DevicesOperationMetadata, DevicesOperationResponse, Operation, OperationPerDevice,

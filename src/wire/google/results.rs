@@ -7,15 +7,53 @@ use crate::model::{
 
 const PREFIX: &str = "SINGLE_DEVICE_STATUS_";
 
-/// Reads the reply to a poll.
+/// A reply to a poll, and what of it is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// What it says.
+    pub reply: OperationReply,
+    /// Results beyond those that there can be. They are not kept.
+    pub beyond: usize,
+    /// Results that cannot be read, as if they were not there.
+    pub unreadable: usize,
+}
+
+/// Reads the reply to a poll, of whose results at most `results_max` are kept, and such beyond as
+/// contradict one of these.
 ///
 /// # Errors
 /// [`CallFailure::Ambiguous`] when the bytes are not an operation, or one that says it is done and
 /// gives neither results nor an error.
-pub fn decode(body: &[u8]) -> Result<OperationReply, CallFailure> {
-    let operation: Operation = serde_json::from_slice(body)
+pub fn decode(body: &[u8], results_max: usize) -> Result<Decoded, CallFailure> {
+    let read = super::reply::read(body, results_max)
         .map_err(|e| failure::ambiguous(format!("the reply is not an operation: {e}")))?;
-    reply(operation)
+    let decoded = |reply| Decoded { reply, beyond: 0, unreadable: 0 };
+    if !read.done {
+        return Ok(decoded(running(read.progress)));
+    }
+    if let Some(results) = read.results {
+        let (beyond, unreadable) = (results.beyond, results.unreadable);
+        return Ok(Decoded {
+            reply: OperationReply::Done { results: results.kept },
+            beyond,
+            unreadable,
+        });
+    }
+    failed(read.error).map(decoded)
+}
+
+fn running(progress: Option<i64>) -> OperationReply {
+    let progress = progress.and_then(|progress| progress.clamp(0, 100).try_into().ok());
+    OperationReply::Running { progress }
+}
+
+fn failed(error: Option<(i32, String)>) -> Result<OperationReply, CallFailure> {
+    match error {
+        Some((code, message)) => {
+            Ok(OperationReply::Failed { code, message: failure::redact(&message) })
+        }
+        None => Err(failure::ambiguous("the operation is done without response and error")),
+    }
 }
 
 /// Reads the name of the operation that an asynchronous call has started.
@@ -37,23 +75,16 @@ pub fn decode_name(body: &[u8]) -> Result<String, CallFailure> {
 /// [`CallFailure::Ambiguous`] when it is done and gives neither results nor an error.
 pub fn reply(operation: Operation) -> Result<OperationReply, CallFailure> {
     if !operation.done {
-        let progress = operation.metadata.map(|metadata| metadata.progress.clamp(0, 100));
-        return Ok(OperationReply::Running { progress: progress.and_then(|p| p.try_into().ok()) });
+        return Ok(running(operation.metadata.map(|metadata| metadata.progress.into())));
     }
     if let Some(response) = operation.response {
         let results = response.per_device_status.into_iter().map(device_result).collect();
         return Ok(OperationReply::Done { results });
     }
-    match operation.error {
-        Some(error) => Ok(OperationReply::Failed {
-            code: error.code,
-            message: failure::redact(&error.message),
-        }),
-        None => Err(failure::ambiguous("the operation is done without response and error")),
-    }
+    failed(operation.error.map(|error| (error.code, error.message)))
 }
 
-fn device_result(item: OperationPerDevice) -> DeviceResult {
+pub(super) fn device_result(item: OperationPerDevice) -> DeviceResult {
     let OperationPerDevice { claim, unclaim, update_metadata, result } = item;
     let (device_id, identifier) = if let Some(echo) = claim {
         (None, echo.device_identifier)
@@ -108,7 +139,7 @@ mod tests {
     use crate::wire::google::{SubmitRequest, samples};
 
     fn decode_json(value: &serde_json::Value) -> Result<OperationReply, CallFailure> {
-        decode(value.to_string().as_bytes())
+        decode(value.to_string().as_bytes(), 10).map(|decoded| decoded.reply)
     }
 
     /// The one result of an operation whose one item has this `result`.
@@ -252,6 +283,94 @@ mod tests {
         decode_json(&json!({"done": true, "response": {"perDeviceStatus": items}})).unwrap()
     }
 
+    fn success(imei: &str) -> serde_json::Value {
+        json!({"claim": {"deviceIdentifier": {"imei": imei}},
+               "result": {"status": "SINGLE_DEVICE_STATUS_SUCCESS", "deviceId": "9"}})
+    }
+
+    fn hash(imei: &str) -> Option<crate::model::DeviceHash> {
+        let ids = crate::model::Identifiers { imei: Some(imei.into()), ..Default::default() };
+        DeviceKey::of(&ids, None).map(|key| key.hash())
+    }
+
+    const A: &str = "356938035643809";
+    const B: &str = "490154203237518";
+
+    fn done(items: &[serde_json::Value], results_max: usize) -> (Vec<DeviceResult>, usize, usize) {
+        let operation = json!({"done": true, "response": {"perDeviceStatus": items}});
+        let decoded = decode(operation.to_string().as_bytes(), results_max).unwrap();
+        let OperationReply::Done { results } = decoded.reply else { panic!("{decoded:?}") };
+        (results, decoded.beyond, decoded.unreadable)
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_read_is_none_and_the_others_count() {
+        let broken = [
+            json!(5),
+            json!("text"),
+            json!([]),
+            json!(null),
+            json!({"result": []}),
+            json!({"result": {"status": 5}, "claim": {"deviceIdentifier": {"imei": A}}}),
+            json!({"result": {"status": "SINGLE_DEVICE_STATUS_SUCCESS", "deviceId": {"a": [1]}}}),
+            json!({"result": {"status": "SINGLE_DEVICE_STATUS_SUCCESS", "deviceId": 1.5}}),
+            json!({"result": {}, "claim": 7}),
+            json!({"result": {}, "claim": {"deviceIdentifier": {"imei": true}}}),
+            json!({"result": {}, "claim": {"deviceIdentifier": {"imei": "x".repeat(1_000)}}}),
+        ];
+        for item in broken {
+            let (results, beyond, unreadable) = done(&[success(B), item.clone(), success(A)], 10);
+            let devices: Vec<_> = results.iter().map(|result| result.device).collect();
+            assert_eq!((devices, beyond, unreadable), (vec![hash(B), hash(A)], 0, 1), "{item}");
+        }
+        let twice = br#"{"done":true,"response":{"perDeviceStatus":[{"result":
+            {"status":"SINGLE_DEVICE_STATUS_SUCCESS","status":"X"}}]}}"#;
+        assert_eq!(decode(twice, 10).unwrap().unreadable, 1);
+    }
+
+    #[test]
+    fn a_device_id_may_be_a_number_and_what_is_not_known_may_be_anything() {
+        let mut item = success(A);
+        item["result"]["deviceId"] = json!(1234567890123_u64);
+        item["result"]["later"] = json!([[{"a": {}}], 1.5, null]);
+        item["claim"]["customerId"] = json!(7);
+        item["claim"]["deviceMetadata"] = json!("of another form");
+        let (results, beyond, unreadable) = done(&[item], 10);
+        assert_eq!((beyond, unreadable), (0, 0));
+        let device_id = Some("1234567890123".into());
+        assert_eq!(results[0].verdict, DeviceVerdict::Succeeded { device_id });
+        let operation = json!({"metadata": {"progress": "40", "devicesCount": "x"}});
+        assert_eq!(decode_json(&operation), Ok(OperationReply::Running { progress: Some(40) }));
+    }
+
+    #[test]
+    fn of_too_many_results_those_beyond_are_counted_and_a_contradiction_is_kept() {
+        let failed = json!({"claim": {"deviceIdentifier": {"imei": A}},
+                            "result": {"status": "SINGLE_DEVICE_STATUS_OTHER_ERROR"}});
+        let items = [success(A), success(B), success(A), failed.clone(), json!({}), failed];
+        let (results, beyond, unreadable) = done(&items, 2);
+        let devices: Vec<_> = results.iter().map(|result| result.device).collect();
+        assert_eq!((beyond, unreadable), (4, 0));
+        assert_eq!(devices, [hash(A), hash(B), hash(A)]);
+        assert_ne!(results[0].verdict, results[2].verdict);
+    }
+
+    #[test]
+    fn a_reply_that_contradicts_itself_is_broken() {
+        for body in [
+            r#"{"done":true,"done":false}"#,
+            r#"{"done":"true"}"#,
+            r#"{"done":true,"response":5}"#,
+            r#"{"done":true,"response":{"perDeviceStatus":{}}}"#,
+            r#"{"done":true,"response":{"perDeviceStatus":[],"perDeviceStatus":[]}}"#,
+            r#"{"done":true,"response":{"perDeviceStatus":[]}}x"#,
+            r#"[]"#,
+        ] {
+            let failure = decode(body.as_bytes(), 10).unwrap_err();
+            assert!(matches!(failure, CallFailure::Ambiguous { .. }), "{body}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_echo_of_a_command_leads_back_to_its_device_key(
@@ -276,7 +395,7 @@ mod tests {
         fn any_bytes_give_a_reply_or_a_failure(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, 2);
             let _ = decode_name(&bytes);
         }
 
@@ -293,7 +412,7 @@ mod tests {
             if cut {
                 bytes.truncate(at);
             }
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, 2);
         }
     }
 }

@@ -22,9 +22,13 @@ use crate::model::{
 use crate::shell::chain;
 use crate::wire::google::{
     self, Company, Device, FindDevicesResponse, ListCustomersResponse, Method, SubmitRequest,
-    failure, results,
+    failure,
+    results::{self, Decoded},
 };
 
+/// A reply of one device, or of nothing but a name, is read up to here; the largest usual one takes
+/// a few KiB.
+const SMALL_BYTES_MAX: usize = 1 << 20;
 /// Error bodies are read up to here; the rest says nothing more.
 const ERROR_BYTES_MAX: usize = 1 << 20;
 /// Shorter than load balancers wait: a request on a connection that the other side is just closing
@@ -129,7 +133,24 @@ impl ResellerClient {
     /// [`CallFailure::NotFound`] if there is no such operation, else what became of the call.
     pub async fn poll(&self, operation: &str) -> Result<OperationReply, CallFailure> {
         let Some(id) = google::operation_id(operation) else { return Err(CallFailure::NotFound) };
-        results::decode(&self.get(Method::GetOperation, id, &[]).await?)
+        let body = self.get(Method::GetOperation, id, &[]).await?;
+        let Decoded { reply, beyond, unreadable } =
+            results::decode(&body, self.inner.options.results_max)?;
+        if beyond > 0 || unreadable > 0 {
+            tracing::warn!(
+                account = self.account(),
+                operation,
+                beyond,
+                unreadable,
+                "the API gives results that cannot be used: more than were asked for (beyond), or \
+                 in a form that cannot be read (unreadable); devices that have no other result \
+                 are looked up"
+            );
+            if let Some(observer) = &self.inner.options.observer {
+                observer.unusable_results(beyond, unreadable);
+            }
+        }
+        Ok(reply)
     }
 
     /// Looks up the device of a command; `None` if the API knows none. One call as a rule; more for
@@ -158,20 +179,20 @@ impl ResellerClient {
             };
         }
         for mut search in google::find_by_identifier(&command.device) {
-            let mut found = Vec::new();
+            let mut found = None;
             for page in 0.. {
                 if page == self.inner.options.find_pages_max {
                     return Err(failure::ambiguous("the lookup found more devices than it may"));
                 }
                 let body = self.post(Method::FindByIdentifier, &search, 1, None).await?;
                 let reply: FindDevicesResponse = decode(&body)?;
-                found.extend(reply.devices);
+                found = google::closest(&command, found.into_iter().chain(reply.devices));
                 search.page_token = reply.next_page_token.filter(|token| !token.is_empty());
                 if search.page_token.is_none() {
                     break;
                 }
             }
-            if let Some(state) = google::device_state(&command, &found) {
+            if let Some(state) = google::device_state(&command, found.as_slice()) {
                 return Ok(Some(state));
             }
         }
@@ -273,6 +294,19 @@ impl ResellerClient {
         self.call(method, request, items, not_after).await
     }
 
+    /// Replies that are small by their kind have a bound of their own: of these many are under way.
+    fn reply_bytes_max(&self, method: Method) -> usize {
+        let bytes_max = self.inner.options.response_bytes_max;
+        match method {
+            Method::GetOperation | Method::FindByOwner | Method::ListCustomers => bytes_max,
+            Method::ClaimAsync
+            | Method::UnclaimAsync
+            | Method::UpdateMetadataAsync
+            | Method::GetDevice
+            | Method::FindByIdentifier => bytes_max.min(SMALL_BYTES_MAX),
+        }
+    }
+
     fn url(&self, method: Method, resource: &str) -> Result<Url, CallFailure> {
         let path = method.path(&self.inner.options.partner_id, resource);
         Url::parse(&format!("{}/{path}", self.inner.base_url))
@@ -295,12 +329,32 @@ impl ResellerClient {
             status = tracing::field::Empty,
         );
         let began = Instant::now();
-        let result = self.inner.call(method, request, not_after).instrument(span).await;
+        let bytes_max = self.reply_bytes_max(method);
+        let call = self.inner.call(method, request, bytes_max, not_after);
+        let result = call.instrument(span).await;
         let options = &self.inner.options;
         if let Some(observer) = &options.observer {
-            observer.call((&options.account, method), result.as_ref().err(), began.elapsed());
+            let (failure, no_token) = match &result {
+                Ok(_) => (None, false),
+                Err(Unanswered::Token(failure)) => (Some(failure), true),
+                Err(Unanswered::Other(failure)) => (Some(failure), false),
+            };
+            observer.call((&options.account, method), failure, no_token, began.elapsed());
         }
-        result
+        result.map_err(|(Unanswered::Token(failure) | Unanswered::Other(failure))| failure)
+    }
+}
+
+/// A call without a usable reply.
+enum Unanswered {
+    /// There was no token for it.
+    Token(CallFailure),
+    Other(CallFailure),
+}
+
+impl From<CallFailure> for Unanswered {
+    fn from(failure: CallFailure) -> Self {
+        Self::Other(failure)
     }
 }
 
@@ -309,8 +363,9 @@ impl Inner {
         &self,
         method: Method,
         request: Request,
+        bytes_max: usize,
         not_after: Option<Instant>,
-    ) -> Result<Vec<u8>, CallFailure> {
+    ) -> Result<Vec<u8>, Unanswered> {
         // Getting a token may take long: the lease is looked at right before each request leaves.
         let may_leave = || match not_after {
             Some(end) if Instant::now() >= end => {
@@ -322,17 +377,17 @@ impl Inner {
         let mut reply = match &self.tokens {
             None => {
                 may_leave()?;
-                self.send(request, None).await?
+                self.send(request, None, bytes_max).await?
             }
             Some(tokens) => {
-                let token = tokens.token().await?;
+                let token = tokens.token().await.map_err(Unanswered::Token)?;
                 may_leave()?;
-                let reply = self.send(request, Some(&token)).await?;
+                let reply = self.send(request, Some(&token), bytes_max).await?;
                 match again {
                     Some(request) if reply.status == 401 => {
-                        let token = tokens.renew(&token).await?;
+                        let token = tokens.renew(&token).await.map_err(Unanswered::Token)?;
                         may_leave()?;
-                        self.send(request, Some(&token)).await?
+                        self.send(request, Some(&token), bytes_max).await?
                     }
                     _ => reply,
                 }
@@ -344,13 +399,14 @@ impl Inner {
         }
         let retry_after = reply.retry_after.as_deref();
         let now = Timestamp::now();
-        Err(failure::from_reply(method, reply.status, retry_after, &reply.body, now))
+        Err(failure::from_reply(method, reply.status, retry_after, &reply.body, now).into())
     }
 
     async fn send(
         &self,
         mut request: Request,
         token: Option<&Token>,
+        bytes_max: usize,
     ) -> Result<Reply, CallFailure> {
         if let Some(token) = token {
             request.headers_mut().insert(header::AUTHORIZATION, token.header.clone());
@@ -360,7 +416,7 @@ impl Inner {
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = if response.status().is_success() {
-            self.read(response, self.options.response_bytes_max).await?
+            self.read(response, bytes_max).await?
         } else {
             // The status says enough if the body breaks.
             self.read(response, ERROR_BYTES_MAX).await.unwrap_or_default()

@@ -259,6 +259,35 @@ async fn a_poll_reads_the_operation_under_its_whole_name() {
 }
 
 #[tokio::test]
+async fn one_result_in_a_wrong_form_harms_no_other_and_results_beyond_the_bound_are_not_kept() {
+    let item = |status: serde_json::Value| json!({"claim": {"deviceIdentifier": {"imei": IMEI}}, "result": {"status": status}});
+    let status = json!("SINGLE_DEVICE_STATUS_SUCCESS");
+    let items = [item(json!(5)), item(status.clone()), json!({}), json!({}), item(status)];
+    let reply = json!({"done": true, "response": {"perDeviceStatus": items}}).to_string();
+    let fake = Fake::start([Answer::new(200, reply)]).await;
+    let stats = Arc::new(crate::shell::Stats::default());
+    let observer = Some(crate::shell::telemetry::metrics::CallObserver::new(&stats));
+    let options = ClientOptions { results_max: 2, observer, ..options(&fake.url()) };
+    let client = ResellerClient::new(options).await.unwrap();
+    let Ok(OperationReply::Done { results }) = client.poll("operations/1").await else { panic!() };
+    assert_eq!(results.len(), 2);
+    assert_eq!(results[0].verdict, DeviceVerdict::Succeeded { device_id: None });
+    let text = crate::shell::telemetry::metrics::text(&stats, &[]);
+    for line in [r#"{kind="beyond"} 2"#, r#"{kind="unreadable"} 1"#] {
+        let line = format!("zerotouch_unusable_results_total{line}");
+        assert!(text.contains(&line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_reply_to_a_lookup_is_bounded_by_its_kind() {
+    let fake = Fake::start([Answer::new(200, " ".repeat(2 << 20))]).await;
+    let failed = client(&fake.url()).await.lookup(&phone()).await;
+    assert!(format!("{failed:?}").contains("1048576"), "{failed:?}");
+    assert_ambiguous(failed);
+}
+
+#[tokio::test]
 async fn a_lookup_follows_the_pages_to_the_device() {
     let fake = Fake::start([
         Answer::new(200, r#"{"nextPageToken":"p2"}"#),

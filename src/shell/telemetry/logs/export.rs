@@ -29,7 +29,7 @@ use crate::config::TelemetryConfig;
 use crate::shell::telemetry::export::{DELAY, EXPORT_ITEMS, Environment, Otlp, Signal, Watch};
 
 /// Targets whose lines are exported.
-const EXPORTED: [&str; 4] = ["zerotouch_worker", "librdkafka", "rdkafka", "yup_oauth2"];
+const EXPORTED: [&str; 3] = ["zerotouch_worker", "librdkafka", "rdkafka"];
 /// But not these: what the export says of itself.
 const OWN: &str = "zerotouch_worker::shell::telemetry";
 

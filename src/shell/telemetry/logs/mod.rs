@@ -7,8 +7,8 @@ mod export;
 
 use std::io;
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -17,7 +17,6 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
-use crate::shell::http::SECRET_LOG_TARGETS;
 
 pub(super) use export::Gate;
 
@@ -106,17 +105,10 @@ where
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let gate = Gate::default();
-    let exported = export::layer(&gate).with_filter(filter_fn(|metadata| {
-        is_harmless(metadata) && export::is_exported(metadata.target())
-    }));
-    let lines = lines.with_filter(filter_fn(is_harmless));
+    let exported = export::layer(&gate)
+        .with_filter(filter_fn(|metadata| export::is_exported(metadata.target())));
     let subscriber = Registry::default().with(filter).with(lines).with(exported);
     Ok((subscriber, LogsHandle { filter: handle, gate }))
-}
-
-fn is_harmless(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= LevelFilter::INFO
-        || !SECRET_LOG_TARGETS.iter().any(|target| metadata.target().starts_with(target))
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
@@ -176,17 +168,6 @@ mod tests {
         let log = |_: &LogsHandle| tracing::warn!(target: "librdkafka", "noise");
         assert_eq!(logged(LogFormat::Text, "info", log), "");
         assert!(logged(LogFormat::Text, "info,librdkafka=debug", log).contains("noise"));
-    }
-
-    #[test]
-    fn access_tokens_are_let_through_by_no_directive() {
-        let text = logged(LogFormat::Text, "trace,yup_oauth2=trace", |_| {
-            tracing::debug!(target: "yup_oauth2::storage", "token ya29.secret");
-            tracing::info!(target: "yup_oauth2", "refreshed");
-            tracing::debug!(target: "worker", "detail");
-        });
-        assert!(!text.contains("secret"), "{text}");
-        assert!(text.contains("refreshed") && text.contains("detail"), "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use prometheus::{
 
 use crate::engine::intake::PassedOver;
 use crate::model::{Action, DeadLetterReason, FailureCode, Status};
+use crate::shell::admin::Closed;
 
 pub use observe::{CallObserver, Decided};
 pub(in crate::shell) use observe::{Half, Part};
@@ -35,6 +36,7 @@ pub struct Metrics {
     api_calls: IntCounterVec,
     api_seconds: HistogramVec,
     lost_answers: IntCounter,
+    unusable_results: IntCounterVec,
     retries: IntCounterVec,
     quota_wait: CounterVec,
     transactions: HistogramVec,
@@ -43,6 +45,7 @@ pub struct Metrics {
     latency: Histogram,
     parts: [Histogram; Part::ALL.len()],
     telemetry_lost: IntCounterVec,
+    admin_closed: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -63,6 +66,7 @@ impl Default for Metrics {
             api_calls: counter_vec(&registry, &table::API_CALLS),
             api_seconds: histogram_vec(&registry, &table::API_SECONDS),
             lost_answers: count(&table::LOST_ANSWERS),
+            unusable_results: counter_vec(&registry, &table::UNUSABLE_RESULTS),
             retries: counter_vec(&registry, &table::RETRIES),
             quota_wait: made(
                 CounterVec::new(opts(&table::QUOTA_WAIT), table::QUOTA_WAIT.labels),
@@ -73,6 +77,7 @@ impl Default for Metrics {
             restore: plain(&table::RESTORE),
             latency: plain(&table::LATENCY_SECONDS),
             telemetry_lost: counter_vec(&registry, &table::TELEMETRY_LOST),
+            admin_closed: counter_vec(&registry, &table::ADMIN_CLOSED),
             parts: Part::ALL.map(|part| parts.with_label_values(&[part.as_str()])),
             registry,
         };
@@ -116,6 +121,14 @@ impl Metrics {
         for signal in ["traces", "logs"] {
             self.lost(signal);
         }
+        for kind in ["beyond", "unreadable"] {
+            self.unusable_results.with_label_values(&[kind]);
+        }
+        for listener in ["admin.listen", "admin.expose"] {
+            for reason in Closed::ALL {
+                self.admin_closed.with_label_values(&[listener, reason.as_str()]);
+            }
+        }
         for half in [Half::Intake, Half::Dispatch] {
             self.sessions.with_label_values(&[half.as_str()]);
             self.transactions.with_label_values(&[half.as_str(), "committed"]);
@@ -125,6 +138,11 @@ impl Metrics {
     /// What of a signal, `traces` or `logs`, did not reach the collector.
     pub(super) fn lost(&self, signal: &str) -> IntCounter {
         self.telemetry_lost.with_label_values(&[signal])
+    }
+
+    /// The admin server closed a connection of a listener, for a reason.
+    pub(in crate::shell) fn admin_closed(&self, listener: &str, reason: &str) {
+        self.admin_closed.with_label_values(&[listener, reason]).inc();
     }
 
     /// Outcomes so far, by action, status and failure code.

@@ -203,20 +203,29 @@ impl CallObserver {
         Self(Arc::clone(stats))
     }
 
-    /// A call has ended.
+    /// A call has ended; without being made, if there was `no_token` for it.
     pub(in crate::shell) fn call(
         &self,
         (account, method): (&str, Method),
         failure: Option<&CallFailure>,
+        no_token: bool,
         took: Duration,
     ) {
-        self.0.board.api_called(account, failure);
+        self.0.board.api_called(account, failure, no_token);
         let metrics = &self.0.metrics;
         let class = failure.map_or("ok", CallFailure::class);
         metrics.api_calls.with_label_values(&[account, method.id(), class]).inc();
         metrics.api_seconds.with_label_values(&[method.id()]).observe(took.as_secs_f64());
         if Action::ALL.iter().any(|action| Method::from(*action) == method) {
             metrics.part(Part::Call, took);
+        }
+    }
+
+    /// An operation gave results that are not used.
+    pub(in crate::shell) fn unusable_results(&self, beyond: usize, unreadable: usize) {
+        let counter = &self.0.metrics.unusable_results;
+        for (kind, count) in [("beyond", beyond), ("unreadable", unreadable)] {
+            counter.with_label_values(&[kind]).inc_by(count as u64);
         }
     }
 }

@@ -93,6 +93,9 @@ table! {
         "How long calls of the API took, tokens included.";
     LOST_ANSWERS = Kind::Counter, "zerotouch_lost_answers_total", [],
         "Submits whose answer was lost, so that their devices have to be verified.";
+    UNUSABLE_RESULTS = Kind::Counter, "zerotouch_unusable_results_total", ["kind"],
+        "Results of operations that are not used, by kind: beyond (more than twice as many as a \
+         batch has devices), unreadable. Their devices are looked up if they have no other.";
     RETRIES = Kind::Counter, "zerotouch_retries_total", ["kind"],
         "What is done again: a submit, poll or lookup that did not get through, a device whose \
          failure may pass, an aborted transaction, the reading of a lane's ledger.";
@@ -141,6 +144,11 @@ table! {
     TELEMETRY_LOST = Kind::Counter, "zerotouch_telemetry_lost_total", ["signal"],
         "Spans (traces) and log lines (logs) that the collector did not get: it did not keep up or \
          did not take them. The work goes on.";
+    ADMIN_CLOSED = Kind::Counter, "zerotouch_admin_connections_closed_total",
+        ["listener", "reason"],
+        "Connections that the admin server closed on its own, by listener (admin.listen, \
+         admin.expose) and reason: crowded (there were as many as there may be, and a newer one \
+         came), silent (no whole request came, or its reply was not taken, in time).";
     READY = Kind::Gauge, "zerotouch_ready", [],
         "1 while /readyz says ready.";
     LATCH = Kind::Gauge, "zerotouch_ready_latch", ["latch"],
