@@ -16,6 +16,7 @@ mod order;
 mod outcome;
 mod packed;
 mod position;
+mod purpose;
 
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
 pub use command::{Action, Command, CommandFacts, CommandId, order_hash};
@@ -29,3 +30,4 @@ pub use order::{Cause, InputFault, OrderCustomer, OrderDevice, OrderEvent, Sourc
 pub use outcome::{Failure, FailureCode, OutcomeId, Status, Verdict};
 pub use packed::PackedCommand;
 pub use position::{Epoch, Offset, Partition};
+pub use purpose::Purpose;

@@ -257,6 +257,8 @@ async fn work(
             accounts: config.accounts.iter().map(|account| account.name.to_string()).collect(),
             default_account: Some(config.default_account.to_string()),
         },
+        purposes: config.engine.purposes(),
+        record_version: config.kafka.record_version,
         limits: Limits {
             payload_bytes_max: config.intake.order_bytes_max,
             devices_max: config.intake.order_devices_max,

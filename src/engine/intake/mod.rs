@@ -53,10 +53,11 @@ pub struct Refused {
 /// - `amendment`: update_metadata.
 ///
 /// A line without name is named by its index; a name used before in the event gets `#2`, `#3`, ….
+/// `recorded_at` is the time of the event's record, which goes into the ids.
 #[must_use]
 pub fn map(
     event: OrderEvent,
-    source: &Source,
+    (source, recorded_at): (&Source, Option<Timestamp>),
     received_at: Timestamp,
     options: &IntakeOptions,
 ) -> Vec<Intaken> {
@@ -80,6 +81,7 @@ pub fn map(
         occurred_at,
         received_at,
         source: source.clone(),
+        recorded_at,
         traceparent: event.traceparent,
     };
     let mut lines = LineNames::default();

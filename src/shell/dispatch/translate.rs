@@ -6,56 +6,99 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::engine::{
-    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OutcomeWrite, Transaction,
+    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, Options, OutcomeWrite, Transaction,
 };
 use crate::model::{
-    Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Rejection, Source,
-    Verdict,
+    Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Purpose, Rejection,
+    Source, Verdict,
 };
 use crate::shell::Topics;
-use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordBatch, RecordView};
+use crate::shell::kafka::{self, GroupMetadata, OutRecord, RecordBatch};
 use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
+use crate::wire::PurposeJson;
+use crate::wire::command::{CommandError, VERSION};
 use crate::wire::headers::Header;
 
 /// What is left of a failure's message when an outcome is too large, in bytes.
 const MESSAGE_SHORT: usize = 256;
 
-/// Decodes records, by lane.
-pub(super) fn commands(
-    records: &RecordBatch,
-    accounts: &BTreeMap<String, u16>,
-) -> BTreeMap<i32, Vec<CommandRead>> {
-    let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
-    for record in records.iter() {
-        let command = command(&record, |name| accounts.get(name).copied());
-        lanes.entry(record.partition()).or_default().push(command);
-    }
-    lanes
+/// Decodes commands.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// The accounts' places in the engine's options, by name.
+    pub(super) accounts: BTreeMap<String, u16>,
+    purposes: Purposes,
 }
 
-/// Decodes one record. Never fails: what is no command is foreign.
-fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> CommandRead {
-    let offset = Offset(record.offset());
+impl Reader {
+    pub(super) fn new(options: &Options) -> Self {
+        let accounts = options.accounts.iter().map(|account| account.name.to_string());
+        Self { accounts: accounts.zip(0..).collect(), purposes: Purposes::default() }
+    }
+
+    /// Decodes records, by lane.
+    pub(super) fn commands(&mut self, records: &RecordBatch) -> BTreeMap<i32, Vec<CommandRead>> {
+        let Self { accounts, purposes } = self;
+        let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        for record in records.iter() {
+            let account = |name: &str| accounts.get(name).copied();
+            let content = content(record.key(), record.payload(), account, purposes);
+            let command = CommandRead { offset: Offset(record.offset()), content };
+            lanes.entry(record.partition()).or_default().push(command);
+        }
+        lanes
+    }
+}
+
+/// What commands were meant for lately, so that thousands of them share it.
+#[derive(Debug, Default)]
+struct Purposes(Vec<Arc<Purpose>>);
+
+/// One for each account is the rule; what comes beyond these is kept by its command alone.
+const PURPOSES_MAX: usize = 16;
+
+impl Purposes {
+    fn shared(&mut self, json: PurposeJson<'_>) -> Arc<Purpose> {
+        if let Some(known) = self.0.iter().find(|known| json.is(known)) {
+            return Arc::clone(known);
+        }
+        let purpose: Arc<Purpose> = Arc::new(json.into());
+        if self.0.len() < PURPOSES_MAX {
+            self.0.push(Arc::clone(&purpose));
+        }
+        purpose
+    }
+}
+
+/// Decodes one record. Never fails: what is no command is foreign, and what is of a newer version
+/// is said to be so.
+fn content(
+    key: Option<&[u8]>,
+    payload: Option<&[u8]>,
+    account: impl Fn(&str) -> Option<u16>,
+    purposes: &mut Purposes,
+) -> CommandContent {
     let foreign = |reason: String| {
         CommandContent::Foreign(Arc::new(ForeignRecord {
-            key: record.key().map(<[u8]>::to_vec),
-            payload: record.payload().map(<[u8]>::to_vec),
+            key: key.map(<[u8]>::to_vec),
+            payload: payload.map(<[u8]>::to_vec),
             reason,
         }))
     };
-    let content = match wire::command::decode(record.payload().unwrap_or_default()) {
-        Ok(command) => match command.facts() {
+    match wire::command::decode_for(payload.unwrap_or_default()) {
+        Ok((command, purpose)) => match command.facts() {
             Some(facts) => CommandContent::Command {
                 facts,
                 account: account(&command.account),
                 packed: PackedCommand::pack(&command),
+                purpose: purpose.map(|purpose| purposes.shared(purpose)),
             },
             None => foreign("the command names no device".into()),
         },
+        Err(CommandError::Newer(version)) => CommandContent::Newer { version, known: VERSION },
         Err(error) => foreign(error.to_string()),
-    };
-    CommandRead { offset, content }
+    }
 }
 
 /// Whether there is a shorter form of a record in a transaction: of every one but the ledger's.
@@ -185,6 +228,23 @@ pub(in crate::shell) fn header((name, value): Header<'_>) -> (Arc<str>, Vec<u8>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_of_a_newer_version_is_no_dead_letter_and_a_purpose_is_shared() {
+        let mut purposes = Purposes::default();
+        let mut read = |value: &[u8]| content(None, Some(value), |_| Some(0), &mut purposes);
+        let newer = read(br#"{"version":3,"action":"relocate"}"#);
+        assert!(matches!(newer, CommandContent::Newer { version: 3, known: VERSION }), "{newer:?}");
+        for foreign in [&b"{}"[..], br#"{"version":2,"action":"relocate"}"#, b"\xff"] {
+            assert!(matches!(read(foreign), CommandContent::Foreign(_)));
+        }
+        let sample = include_bytes!("../../../schemas/examples/command.claim.json");
+        let [one, other] = [read(sample), read(sample)].map(|content| match content {
+            CommandContent::Command { purpose: Some(purpose), .. } => purpose,
+            content => panic!("{content:?}"),
+        });
+        assert!(Arc::ptr_eq(&one, &other));
+    }
 
     #[test]
     fn a_message_is_shortened_between_characters_and_says_so() {

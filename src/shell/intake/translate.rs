@@ -55,7 +55,10 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>) -> Taken {
     match decode(&input, &intake.limits) {
         Ok(mut event) => {
             let trace = EventTrace::of_event(&intake.traces, &mut event, &source);
-            let taken = lines(intake, map(event, &source, now, &intake.options), trace);
+            // Ids of version 1 are made without the time.
+            let recorded_at = recorded_at.filter(|_| intake.record_version > 1);
+            let mapped = map(event, (&source, recorded_at), now, &intake.options);
+            let taken = lines(intake, mapped, trace);
             Taken { at: now, ..taken }
         }
         Err(rejection) => {
@@ -121,11 +124,12 @@ fn lines(intake: &Intake, lines: Vec<Intaken>, trace: Option<EventTrace>) -> Tak
 }
 
 fn command_record(intake: &Intake, command: &Command) -> OutRecord {
+    let purpose = intake.purposes.get(command.account.as_str());
     OutRecord {
         topic: Arc::clone(&intake.topics.commands),
         partition: None,
         key: command.device_key().map(|key| key.as_str().as_bytes().to_vec()),
-        payload: Some(wire::command::encode(command)),
+        payload: Some(wire::command::encode(command, purpose.map(Arc::as_ref))),
         headers: Vec::new(),
     }
 }
