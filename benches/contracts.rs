@@ -55,7 +55,7 @@ fn options() -> IntakeOptions {
 fn commands(payload: &[u8], source: &Source, options: &IntakeOptions) -> Vec<Command> {
     let record = order::Record { source, timestamp: None, headers: &[], payload: Some(payload) };
     let event = order::decode(&record, &order::Limits::default()).expect("a good event");
-    intake::map(event, source, "2026-05-04T08:00:01Z".parse().expect("a time"), options)
+    intake::map(event, (source, None), "2026-05-04T08:00:01Z".parse().expect("a time"), options)
         .into_iter()
         .map(|intaken| match intaken {
             Intaken::Command(command) => command,
@@ -76,7 +76,7 @@ fn intake_bench(c: &mut Criterion) {
                 b.iter(|| {
                     for one in commands(black_box(bytes), &source, &options) {
                         let key = one.device_key();
-                        let _ = black_box((key, command::encode(&one)));
+                        let _ = black_box((key, command::encode(&one, None)));
                     }
                 });
             });

@@ -74,7 +74,12 @@ fn reads(devices: &[DeviceHash], packed: &PackedCommand) -> Vec<Input> {
             occurred_at: 0,
             names_order: false,
         };
-        let content = CommandContent::Command { facts, account: Some(0), packed: packed.clone() };
+        let content = CommandContent::Command {
+            facts,
+            account: Some(0),
+            packed: packed.clone(),
+            purpose: None,
+        };
         let offset = Offset((n / LANES as usize) as i64);
         CommandRead { offset, content }
     };
@@ -202,6 +207,7 @@ fn sample() -> zerotouch_worker::model::Command {
         metadata: std::iter::once(("ordernumber".to_owned(), "A-1001".to_owned())).collect(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: zerotouch_worker::model::Source {

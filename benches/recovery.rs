@@ -186,7 +186,7 @@ fn leave_behind(options: &KafkaOptions, topics: &Topics, lanes: usize, devices: 
     let producer = producer(options);
     for number in 0..devices {
         let command = command(number);
-        let (key, payload) = (command.device_key().unwrap(), wire::command::encode(&command));
+        let (key, payload) = (command.device_key().unwrap(), wire::command::encode(&command, None));
         let record = BaseRecord::to(&topics.commands).key(key.as_str()).payload(&payload);
         send(&producer, record.partition(to_i32(number % lanes)));
     }
@@ -222,6 +222,7 @@ fn accepted(batch: BatchId, number: usize, offsets: Vec<Offset>) -> LedgerRecord
         attempt: 1,
         intended_at: Timestamp::now(),
         deadline: Timestamp::now() + SignedDuration::from_hours(1),
+        purpose: None,
     }
 }
 
@@ -248,6 +249,7 @@ fn command(number: usize) -> Command {
         metadata: std::iter::once(("ordernumber".to_owned(), format!("A-{number}"))).collect(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::now(),
         received_at: Timestamp::now(),
         source: Source { topic: "orders".into(), partition: 3, offset: number.try_into().unwrap() },

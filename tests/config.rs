@@ -47,9 +47,45 @@ fn the_minimal_file_is_enough_and_defaults_fit_together() {
 }
 
 #[test]
+fn the_prefix_names_what_is_not_named_otherwise() {
+    let names = |set: &[&str]| {
+        let set = set.iter().map(|one| (*one).to_owned()).collect();
+        let args = ConfigArgs { set, ..ConfigArgs::default() };
+        let config = load_text(Some(("worker.toml", MINIMAL)), [], &args).unwrap();
+        let installation = config.engine.installation.unwrap();
+        assert_eq!(*installation.group, *config.kafka.group_id);
+        let (topics, kafka) = (config.topics, config.kafka);
+        let topics = [topics.commands, topics.ledger, topics.outcomes, topics.dead_letters];
+        [topics.join(" "), kafka.group_id, kafka.client_id].join(" ")
+    };
+    assert_eq!(
+        names(&[]),
+        "zerotouch.commands zerotouch.ledger zerotouch.outcomes zerotouch.dead-letters \
+         zerotouch-worker zerotouch-worker"
+    );
+    assert_eq!(
+        names(&["prefix=shop.two"]),
+        "shop.two.commands shop.two.ledger shop.two.outcomes shop.two.dead-letters \
+         shop.two-worker shop.two-worker"
+    );
+    let given = ["prefix=two", "kafka.group_id=g", "topics.ledger=l"];
+    assert_eq!(names(&given), "two.commands l two.outcomes two.dead-letters g two-worker");
+}
+
+#[test]
+fn a_prefix_that_no_topic_can_have_is_one_mistake() {
+    let file = format!("prefix = \"a b\"\n{MINIMAL}");
+    let mistakes = load_text(Some(("worker.toml", &file)), [], &ConfigArgs::default()).unwrap_err();
+    let told = mistakes.to_string();
+    assert!(told.contains("prefix = \"a b\" (worker.toml:1)") && told.contains("digits"), "{told}");
+    assert!(!told.contains("topics."), "{told}");
+}
+
+#[test]
 fn defaults_of_the_engine_are_the_engine_s_own() {
     let mut engine = accepted(MINIMAL).engine;
     engine.accounts.clear();
+    engine.installation = None;
     assert_eq!(engine, zerotouch_worker::engine::Options::default());
 }
 

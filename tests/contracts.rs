@@ -182,7 +182,10 @@ fn bad_examples_are_refused_by_the_schema_and_by_the_decoder() {
 fn what_we_write_obeys_the_schema() {
     for (name, file, bytes) in examples(&folder().join("examples")) {
         let written = match name.as_str() {
-            "command" => command::encode(&command::decode(&bytes).unwrap()),
+            "command" => {
+                let (command, purpose) = command::decode_for(&bytes).unwrap();
+                command::encode(&command, purpose.map(Into::into).as_ref())
+            }
             "ledger-record" => ledger::encode(&ledger::decode_value(&bytes).unwrap()),
             "outcome" => serde_json::to_vec(&outcome::decode(&bytes).unwrap()).unwrap(),
             _ => continue,

@@ -46,6 +46,7 @@ fn command(number: u64) -> Command {
         metadata: std::iter::once(("ordernumber".to_owned(), format!("A-{number}"))).collect(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: Source { topic: "orders".into(), partition: 3, offset: 1_234_567 },
@@ -61,6 +62,7 @@ fn read(offsets: std::ops::Range<u64>) -> Input {
                 facts: command.facts().unwrap(),
                 account: Some(0),
                 packed: PackedCommand::pack(&command),
+                purpose: None,
             };
             CommandRead { offset: Offset(i64::try_from(number).unwrap()), content }
         })

@@ -99,7 +99,7 @@ fn told(order: &Order) -> String {
     };
     let mut told = format!("{} at {}", event.kind.as_str(), event.occurred_at);
     let (mut commands, mut refused) = (0, BTreeMap::<String, usize>::new());
-    for line in map(event, &source, Timestamp::UNIX_EPOCH, &options) {
+    for line in map(event, (&source, None), Timestamp::UNIX_EPOCH, &options) {
         match line {
             Intaken::Command(_) => commands += 1,
             Intaken::Refused(line) => {

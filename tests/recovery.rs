@@ -184,6 +184,7 @@ fn command(action: Action, name: char) -> Command {
         metadata: metadata.into_iter().collect::<Metadata>(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: Source { topic: "orders".into(), partition: 0, offset: 0 },
@@ -263,6 +264,7 @@ impl Lane {
                 facts: command.facts().unwrap(),
                 account: Some(0),
                 packed: PackedCommand::pack(command),
+                purpose: None,
             },
         });
         let commands = commands.collect();

@@ -11,6 +11,7 @@ use super::decode::{Decoded, missing};
 use super::endpoint::{Endpoint, is_host_port};
 use super::librdkafka;
 use super::mistakes::{Mistake, Mistakes, Origin};
+use super::names::Names;
 use super::owned_properties::owned_property;
 use super::security::{self, Problem};
 use super::settings::{AccountSettings, AuthKind, Settings};
@@ -30,6 +31,7 @@ pub(super) fn check(
     whole: bool,
 ) -> Result<Config, Mistakes> {
     let mut checker = Checker { settings, decoded, whole };
+    checker.prefix();
     checker.kafka();
     checker.properties();
     checker.topics();
@@ -99,6 +101,15 @@ impl Checker<'_> {
         if value >= bound {
             let problem = format!("expected less than `{other}`, which is {bound}");
             self.note(key, &[other], &value, problem);
+        }
+    }
+
+    fn prefix(&mut self) {
+        if !is_topic(&self.settings.prefix) {
+            let problem = "expected 1 to 200 letters, digits, `.`, `_` or `-`";
+            self.note("prefix", &[], &"", problem.to_owned());
+            // The names that follow from it are not what was meant.
+            self.decoded.bad.push("prefix".to_owned());
         }
     }
 
@@ -187,11 +198,12 @@ impl Checker<'_> {
                 self.note_missing("topics.orders", expected);
             }
         }
+        let names = Names::of(self.settings);
         let single = [
-            ("topics.commands", &topics.commands),
-            ("topics.ledger", &topics.ledger),
-            ("topics.outcomes", &topics.outcomes),
-            ("topics.dead_letters", &topics.dead_letters),
+            ("topics.commands", &names.commands),
+            ("topics.ledger", &names.ledger),
+            ("topics.outcomes", &names.outcomes),
+            ("topics.dead_letters", &names.dead_letters),
         ];
         let single = single.map(|(key, name)| (key.to_owned(), name));
         let orders = topics.orders.iter().enumerate();
@@ -200,10 +212,10 @@ impl Checker<'_> {
         for (key, name) in single.into_iter().chain(orders) {
             if !is_topic(name) {
                 let problem = "expected a topic name: 1 to 249 letters, digits, `.`, `_` or `-`";
-                self.note(&key, &[], &format!("{name:?}"), problem.to_owned());
+                self.note(&key, &["prefix"], &format!("{name:?}"), problem.to_owned());
             } else if let Some(first) = seen.get(name.as_str()).cloned() {
                 let problem = format!("expected a topic of its own, but `{first}` is the same");
-                self.note(&key, &[&first], &format!("{name:?}"), problem);
+                self.note(&key, &[&first, "prefix"], &format!("{name:?}"), problem);
             } else {
                 seen.insert(name, key);
             }

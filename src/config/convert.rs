@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::names::Names;
 use super::settings::{AccountSettings, AuthKind, Others, Settings, UnclaimGuard};
 use super::validated::{
     AccountConfig, AdminConfig, ApiConfig, AuthConfig, Config, IntakeConfig, KafkaConfig,
     LogConfig, TelemetryConfig, TopicsConfig,
 };
-use crate::engine::{AccountOptions, GuardMode, Options};
+use crate::engine::{AccountOptions, GuardMode, Installation, Options};
 
 /// What the default of `retry.ambiguous_grace` adds to lease and request time-out.
 const GRACE_MARGIN: Duration = Duration::from_secs(30);
@@ -21,7 +22,7 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
         kafka: kafka(settings),
         topics: topics(settings),
         api: ApiConfig {
-            endpoint: settings.api.endpoint.trim_end_matches('/').to_owned(),
+            endpoint: endpoint(settings).to_owned(),
             connect_timeout: settings.api.connect_timeout.0,
             request_timeout: settings.api.request_timeout.0,
             response_bytes_max: settings.api.response_memory.bytes(),
@@ -46,6 +47,11 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
     }
 }
 
+/// Without a slash at the end: the client adds paths to it, and records name it.
+fn endpoint(settings: &Settings) -> &str {
+    settings.api.endpoint.trim_end_matches('/')
+}
+
 fn admin(settings: &Settings) -> AdminConfig {
     let given = settings.admin.listen.as_deref();
     // Off is no address.
@@ -59,12 +65,12 @@ fn admin(settings: &Settings) -> AdminConfig {
 }
 
 fn kafka(settings: &Settings) -> KafkaConfig {
-    let kafka = &settings.kafka;
+    let (kafka, names) = (&settings.kafka, Names::of(settings));
     let properties = kafka.properties.iter();
     KafkaConfig {
         bootstrap_servers: kafka.bootstrap_servers.clone().unwrap_or_default(),
-        group_id: kafka.group_id.clone(),
-        client_id: kafka.client_id.clone(),
+        group_id: names.group_id,
+        client_id: names.client_id,
         group_instance_id: kafka.group_instance_id.clone(),
         group_protocol: kafka.group_protocol,
         properties: properties.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
@@ -73,17 +79,18 @@ fn kafka(settings: &Settings) -> KafkaConfig {
         transaction_timeout: kafka.transaction_timeout.0,
         commit_timeout: kafka.commit_timeout.0,
         fetch_memory: kafka.fetch_memory.bytes(),
+        record_version: kafka.record_version,
     }
 }
 
 fn topics(settings: &Settings) -> TopicsConfig {
-    let topics = settings.topics.clone();
+    let (topics, names) = (settings.topics.clone(), Names::of(settings));
     TopicsConfig {
         orders: topics.orders,
-        commands: topics.commands,
-        ledger: topics.ledger,
-        outcomes: topics.outcomes,
-        dead_letters: topics.dead_letters,
+        commands: names.commands,
+        ledger: names.ledger,
+        outcomes: names.outcomes,
+        dead_letters: names.dead_letters,
         partitions: topics.partitions,
         replication_factor: topics.replication_factor,
     }
@@ -130,6 +137,10 @@ fn engine(settings: &Settings) -> Options {
     let unknown_here = Options::default();
     Options {
         accounts: accounts.collect(),
+        installation: Some(Installation {
+            endpoint: endpoint(settings).into(),
+            group: Names::of(settings).group_id.into(),
+        }),
         partitions_total: unknown_here.partitions_total,
         batch_items_max: count(batch.items_max),
         batch_linger: batch.linger.0,

@@ -13,6 +13,7 @@ mod expected;
 mod librdkafka;
 mod load;
 mod mistakes;
+mod names;
 mod owned_properties;
 mod reference;
 mod security;

@@ -67,6 +67,8 @@ pub struct KafkaConfig {
     pub commit_timeout: Duration,
     /// Bytes fetched ahead, for each consumer.
     pub fetch_memory: usize,
+    /// Version in which commands are written: 1 or 2.
+    pub record_version: u32,
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -85,6 +87,7 @@ impl fmt::Debug for KafkaConfig {
             .field("transaction_timeout", &self.transaction_timeout)
             .field("commit_timeout", &self.commit_timeout)
             .field("fetch_memory", &self.fetch_memory)
+            .field("record_version", &self.record_version)
             .finish()
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn items(devices: u64, seed: u64) -> impl Iterator<Item = Item> {
         };
         Item {
             kind: ItemKind::Event(Cause::Sale),
+            event_id: format!("sale-{order_id}"),
             key: order_id,
             headers: Vec::new(),
             payload: payload.to_string().into_bytes(),

@@ -13,8 +13,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 
 use super::scenario::Item;
 
+/// Partition, offset and time of a record.
+pub(super) type Place = (i32, i64, Option<i64>);
 /// Where each order record stands, in the order in which they were written.
-pub(super) type Places = Vec<(i32, i64)>;
+pub(super) type Places = Vec<Place>;
 
 /// Records written and not yet read at most: the embedded broker keeps only 5 MiB a partition.
 const AHEAD_MAX: u64 = 2_000;
@@ -55,7 +57,7 @@ pub(super) fn write(
     producer.context().check()?;
     let mut places = std::mem::take(&mut producer.context().lock().places);
     places.sort_unstable();
-    Ok(places.into_iter().map(|(_, partition, offset)| (partition, offset)).collect())
+    Ok(places.into_iter().map(|(_, place)| place).collect())
 }
 
 /// How far the stream is.
@@ -113,7 +115,7 @@ struct Deliveries {
 
 #[derive(Default)]
 struct Delivered {
-    places: Vec<(u64, i32, i64)>,
+    places: Vec<(u64, Place)>,
     failed: Option<String>,
 }
 
@@ -138,7 +140,11 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, index: Box<u64>) {
         let mut state = self.lock();
         match result {
-            Ok(message) => state.places.push((*index, message.partition(), message.offset())),
+            Ok(message) => {
+                let recorded_at = message.timestamp().to_millis();
+                let place = (message.partition(), message.offset(), recorded_at);
+                state.places.push((*index, place));
+            }
             Err((error, _)) => state.failed = Some(error.to_string()),
         }
     }

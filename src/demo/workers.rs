@@ -16,7 +16,7 @@ use super::witness::{Watermarks, Witness};
 use super::{ACCOUNT, DemoArgs, PARTNER};
 use crate::config::AdminConfig;
 use crate::engine::intake::IntakeOptions;
-use crate::engine::{AccountOptions, Options, Transaction};
+use crate::engine::{AccountOptions, Installation, Options, Transaction};
 use crate::sandbox::Sandbox;
 use crate::shell::admin::Facts;
 use crate::shell::dispatch::{self, Dispatch};
@@ -185,6 +185,10 @@ impl Inside {
                     quota_calls: 1_000,
                     quota_window: Duration::from_secs(100),
                 }],
+                installation: Some(Installation {
+                    endpoint: api.into(),
+                    group: ready.kafka.group_id.as_str().into(),
+                }),
                 partitions_total: PARTITIONS.unsigned_abs(),
                 batch_items_max: args.batch_items_max as usize,
                 ..Options::default()
@@ -204,6 +208,8 @@ impl Inside {
                 default_account: Some(ACCOUNT.to_owned()),
                 skips_others: false,
             },
+            purposes: dispatch.engine.purposes(),
+            record_version: crate::wire::command::VERSION,
             limits: Default::default(),
             records_max: 1_000,
             linger: Duration::from_millis(20),

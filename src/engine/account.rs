@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Action;
+use crate::model::{Action, Purpose};
 
 use super::batch::BatchIx;
 use super::batcher::Batcher;
@@ -63,6 +63,8 @@ struct Refusal {
 pub(crate) struct Account {
     pub(crate) name: Arc<str>,
     pub(crate) partner_id: Arc<str>,
+    /// What its records are meant for.
+    pub(crate) purpose: Option<Arc<Purpose>>,
     pub(crate) quota: Quota,
     /// One for each action.
     pub(crate) batchers: [Batcher; 3],
@@ -90,10 +92,16 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// With what its records are meant for.
+    pub(crate) fn of(self, purpose: Option<Arc<Purpose>>) -> Self {
+        Self { purpose, ..self }
+    }
+
     pub(crate) fn new(options: &AccountOptions) -> Self {
         Self {
             name: Arc::clone(&options.name),
             partner_id: Arc::clone(&options.partner_id),
+            purpose: None,
             quota: Quota::new(options.quota_calls, options.quota_window),
             batchers: Default::default(),
             polls: VecDeque::new(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition, Status,
+    Action, BatchId, BatchState, LedgerRecord, LedgerWrite, Offset, OffsetSet, Partition, Purpose,
+    Status,
 };
 
 use super::account::AccountIx;
@@ -191,7 +192,11 @@ impl Batch {
     }
 
     /// What the ledger is to say of the batch in a lane.
-    pub(crate) fn record(&self, lane: Partition, account: &Arc<str>) -> LedgerWrite {
+    pub(crate) fn record(
+        &self,
+        lane: Partition,
+        (account, purpose): (&Arc<str>, Option<&Arc<Purpose>>),
+    ) -> LedgerWrite {
         let part = self.lanes.get(&lane);
         let open = part.map(|part| OffsetSet::new(part.open.clone())).unwrap_or_default();
         let decided = part.map(|part| OffsetSet::new(part.decided.clone())).unwrap_or_default();
@@ -216,6 +221,7 @@ impl Batch {
             },
             intended_at: self.intended_at,
             deadline: self.deadline_at,
+            purpose: purpose.cloned(),
         });
         LedgerWrite { partition: lane, batch: self.id, record }
     }

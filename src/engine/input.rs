@@ -2,7 +2,7 @@
 
 use crate::model::{
     BatchId, CallFailure, CommandFacts, DeviceState, Epoch, LedgerRecord, Offset, OperationReply,
-    PackedCommand, Partition,
+    PackedCommand, Partition, Purpose,
 };
 use std::sync::Arc;
 
@@ -121,6 +121,15 @@ pub enum CommandContent {
         account: Option<u16>,
         /// The whole of it.
         packed: PackedCommand,
+        /// Whom it is for; none if an older worker wrote it.
+        purpose: Option<Arc<Purpose>>,
+    },
+    /// A command of a version that this worker does not understand. Its lane stops there.
+    Newer {
+        /// The record's version.
+        version: u64,
+        /// The newest version that this worker understands.
+        known: u32,
     },
     /// Something that is no command. It becomes a dead letter and is done.
     Foreign(Arc<ForeignRecord>),

@@ -19,6 +19,7 @@ mod lane;
 #[cfg(not(feature = "mutants"))]
 mod mutant;
 mod options;
+mod purpose;
 mod quota;
 mod report;
 mod settlement;
@@ -32,7 +33,7 @@ pub mod mutant;
 
 pub use effect::{DeadLetterWrite, Effect, OffsetWrite, OutcomeWrite, Submit, Transaction};
 pub use input::{CallNumber, CommandContent, CommandRead, ForeignRecord, Input};
-pub use options::{AccountOptions, GuardMode, Options};
+pub use options::{AccountOptions, GuardMode, Installation, Options};
 pub use report::{AccountReport, HeadBatch, HeadCommand, HeadReport, LaneReport, Report};
 pub use time::{Mono, Now};
 pub use worker::Worker;

@@ -55,6 +55,8 @@ mutants! {
     DeadlineKept: "an operation accepted at the second try keeps the deadline of the first",
     MissingResultSucceeds: "a device whose result is missing counts as a success",
     PausedForEver: "a partition that was paused is not resumed",
+    NewerPassed: "a command of a newer version is passed over",
+    ForeignPurposeSent: "a command that is meant for another installation is sent",
     RejectedRecordKept: "a batch that was halved keeps its record beside those of the halves",
 }
 

@@ -29,11 +29,23 @@ pub struct AccountOptions {
     pub quota_window: Duration,
 }
 
+/// Which installation a worker belongs to. With the partner id of an account it says what records
+/// are meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// Where the API is.
+    pub endpoint: Arc<str>,
+    /// The consumer group, as it is configured.
+    pub group: Arc<str>,
+}
+
 /// The engine's options. Durations count on the monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The accounts; commands for others are refused before they reach the engine.
     pub accounts: Vec<AccountOptions>,
+    /// The installation; without one, records say not whom they are for, and nobody asks.
+    pub installation: Option<Installation>,
     /// Partitions of the commands topic: the quota is shared in proportion to lanes owned.
     pub partitions_total: u32,
     /// Devices in one call at most. The API's own limit is not documented for REST; Google's
@@ -88,6 +100,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             accounts: Vec::new(),
+            installation: None,
             partitions_total: 1,
             batch_items_max: 1_000,
             batch_linger: Duration::from_millis(50),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Action, Offset, Partition};
+use super::{Action, Offset, Partition, Purpose};
 
 /// Identity of a batch; random, and the key of its ledger records.
 #[derive(
@@ -164,6 +164,8 @@ pub struct LedgerRecord {
     pub intended_at: Timestamp,
     /// When waiting for the operation ends.
     pub deadline: Timestamp,
+    /// Whom it was made for; none if an older worker wrote it.
+    pub purpose: Option<Arc<Purpose>>,
 }
 
 /// One write to the ledger: a record, or the tombstone that ends the batch in its lane.

@@ -43,7 +43,8 @@ impl Action {
     }
 }
 
-/// Identity of a command: the same input record, line and action give the same id in every run.
+/// Identity of a command: the same record of an order topic, line and action give the same id in
+/// every run.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -51,11 +52,29 @@ impl Action {
 pub struct CommandId(pub Uuid);
 
 impl CommandId {
-    /// Derives the id from where the order event was read and what of it this command does.
+    /// Derives the id from the record of the order event and what of it this command does.
+    ///
+    /// A topic may be deleted and made anew under its name, so that its offsets begin again: the
+    /// record's own time and the event's id tell the records apart. Commands of version 1 know no
+    /// time; their ids are made without it, and without the event's id.
     #[must_use]
-    pub fn derive(source: &Source, line: &str, action: Action) -> Self {
+    pub fn derive(
+        source: &Source,
+        recorded_at: Option<Timestamp>,
+        event_id: &str,
+        line: &str,
+        action: Action,
+    ) -> Self {
         let Source { topic, partition, offset } = source;
-        let name = format!("{topic}/{partition}/{offset}/{}/{line}", action.as_str());
+        let action = action.as_str();
+        let name = match recorded_at.map(Timestamp::as_millisecond) {
+            // The length keeps an id with slashes from being taken for another id and line.
+            Some(ms) => format!(
+                "{topic}/{partition}/{offset}/{ms}/{action}/{}/{event_id}/{line}",
+                event_id.len()
+            ),
+            None => format!("{topic}/{partition}/{offset}/{action}/{line}"),
+        };
         Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
     }
 }
@@ -99,6 +118,8 @@ pub struct Command {
     pub received_at: Timestamp,
     /// Where the order event was read.
     pub source: Source,
+    /// When its record was written, as Kafka says, in milliseconds; none in version 1.
+    pub recorded_at: Option<Timestamp>,
     /// W3C trace context of the order event (or the one started for it), if any.
     pub traceparent: Option<String>,
 }
@@ -107,7 +128,8 @@ impl Command {
     /// The deterministic id.
     #[must_use]
     pub fn id(&self) -> CommandId {
-        CommandId::derive(&self.source, &self.line, self.action)
+        let Self { source, recorded_at, event_id, line, action, .. } = self;
+        CommandId::derive(source, *recorded_at, event_id, line, *action)
     }
 
     /// The few numbers by which the engine orders, folds and guards commands unopened.
@@ -157,4 +179,36 @@ pub struct CommandFacts {
 #[must_use]
 pub fn order_hash(order_id: &str) -> NonZeroU64 {
     short_hash(b'o', order_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(ms: Option<i64>, event: &str, line: &str) -> CommandId {
+        let source = Source { topic: "orders".into(), partition: 0, offset: 7 };
+        let recorded_at = ms.map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        CommandId::derive(&source, recorded_at, event, line, Action::Claim)
+    }
+
+    #[test]
+    fn records_at_the_same_offset_of_a_topic_made_anew_give_different_ids() {
+        assert_eq!(id(Some(1_000), "e-1", "1"), id(Some(1_000), "e-1", "1"));
+        assert_ne!(id(Some(1_000), "e-1", "1"), id(Some(1_001), "e-1", "1"));
+        assert_ne!(id(Some(1_000), "e-1", "1"), id(Some(1_000), "e-2", "1"));
+    }
+
+    #[test]
+    fn ids_with_slashes_are_not_taken_for_each_other() {
+        assert_ne!(id(Some(1), "a/1", "2"), id(Some(1), "a", "1/2"));
+        assert_ne!(id(Some(1), "1/a", "2"), id(Some(1), "1", "a/2"));
+    }
+
+    #[test]
+    fn a_command_of_version_1_keeps_the_id_that_it_has() {
+        // As a worker of version 1 wrote it.
+        let known = Uuid::parse_str("30a18671-e6eb-5ffb-a73f-31c8d7f5b016").unwrap();
+        assert_eq!(id(None, "any", "0"), CommandId(known));
+        assert_eq!(id(None, "any", "0"), id(None, "other", "0"));
+    }
 }

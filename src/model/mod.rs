@@ -16,6 +16,7 @@ mod order;
 mod outcome;
 mod packed;
 mod position;
+mod purpose;
 mod spelling;
 
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
@@ -30,3 +31,4 @@ pub use order::{Cause, InputFault, OrderCustomer, OrderDevice, OrderEvent, Sourc
 pub use outcome::{Failure, FailureCode, OutcomeId, Status, Verdict};
 pub use packed::PackedCommand;
 pub use position::{Epoch, Offset, Partition};
+pub use purpose::Purpose;

@@ -95,6 +95,8 @@ struct Form<'a> {
     occurred_at: i128,
     received_at: i128,
     source: (&'a str, i32, i64),
+    /// Milliseconds since 1970.
+    recorded_at: Option<i64>,
 }
 
 /// Text, or what it spells.
@@ -159,6 +161,7 @@ impl<'a> Form<'a> {
             occurred_at: command.occurred_at.as_nanosecond(),
             received_at: command.received_at.as_nanosecond(),
             source: (&command.source.topic, command.source.partition, command.source.offset),
+            recorded_at: command.recorded_at.map(Timestamp::as_millisecond),
         }
     }
 
@@ -192,6 +195,7 @@ impl<'a> Form<'a> {
             occurred_at: time(self.occurred_at),
             received_at: time(self.received_at),
             source: Source { topic: topic.to_owned(), partition, offset },
+            recorded_at: self.recorded_at.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             traceparent: self.trace.map(Trace::into_string),
         }
     }
@@ -325,6 +329,7 @@ mod tests {
             seconds in -9_000_000_000_i64..9_000_000_000,
             offset in any::<i64>(),
             workspace in any::<bool>(),
+            recorded in proptest::option::of(0_i64..253_402_207_200_000),
         ) -> Command {
             let kind = if workspace { Customer::Workspace } else { Customer::ZeroTouch };
             if has_order_number {
@@ -356,6 +361,7 @@ mod tests {
                 occurred_at: Timestamp::new(seconds, 999_999_999).unwrap(),
                 received_at: Timestamp::new(seconds, 1).unwrap(),
                 source: Source { topic: words[4].clone(), partition: 3, offset },
+                recorded_at: recorded.map(|ms| Timestamp::from_millisecond(ms).unwrap()),
                 traceparent,
             }
         }

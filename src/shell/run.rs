@@ -258,6 +258,8 @@ async fn work(
             default_account: Some(config.default_account.to_string()),
             skips_others: config.intake.skips_others,
         },
+        purposes: config.engine.purposes(),
+        record_version: config.kafka.record_version,
         limits: Limits {
             payload_bytes_max: config.intake.order_bytes_max,
             devices_max: config.intake.order_devices_max,

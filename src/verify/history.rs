@@ -55,6 +55,10 @@ pub enum Orders<'a> {
 pub struct OrderSeen {
     /// Where it was written.
     pub source: Source,
+    /// When, as Kafka says, in milliseconds.
+    pub recorded_at: Option<Timestamp>,
+    /// Id of the event in it; empty if it is no event.
+    pub event_id: String,
     /// What the worker has to make of it.
     pub expectation: Expectation,
 }

@@ -42,7 +42,7 @@ pub(super) fn check(
             Expectation::DeadLetter => ledger.expect_dead_letter(&order.source),
             Expectation::Commands(commands) => {
                 for command in commands {
-                    ledger.expect(&order.source, command);
+                    ledger.expect(&order, command);
                 }
             }
         }
@@ -51,9 +51,11 @@ pub(super) fn check(
 }
 
 impl Ledger<'_, '_> {
-    fn expect(&mut self, source: &Source, expected: &ExpectedCommand) {
+    fn expect(&mut self, order: &OrderSeen, expected: &ExpectedCommand) {
         self.check.checked += 1;
-        let id = CommandId::derive(source, &expected.line, expected.action);
+        let OrderSeen { source, recorded_at, event_id, .. } = order;
+        let ExpectedCommand { line, action, .. } = expected;
+        let id = CommandId::derive(source, *recorded_at, event_id, line, *action);
         let place = || {
             let Source { topic, partition, offset } = source;
             let (line, action) = (&expected.line, expected.action.as_str());

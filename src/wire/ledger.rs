@@ -1,7 +1,8 @@
 //! Ledger records: JSON, version 1, keyed by batch id; the tombstone ends a batch.
 //!
 //! Offsets are delta-coded: a flat list of pairs, how many offsets are left out and how many then
-//! follow. A record that cannot be read stops its lane, so every error says what to do.
+//! follow. A record that cannot be read stops its lane, so every error says what to do. Members
+//! that a worker can do without may be added within a version; unknown ones are passed over.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::json::{DateTime, complaint, version_of};
+use super::purpose::PurposeJson;
 use crate::model::{
     Action, BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Partition, Run,
 };
@@ -57,6 +59,9 @@ pub struct LedgerJson<'a> {
     /// When waiting for the operation ends.
     #[schemars(with = "DateTime")]
     pub deadline: Timestamp,
+    /// Whom the batch is for; absent if an older worker wrote it.
+    #[serde(default, borrow, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<PurposeJson<'a>>,
 }
 
 /// Commands that were sent before equally often.
@@ -102,8 +107,11 @@ pub enum LedgerError {
     )]
     Malformed(String),
     /// Written by a newer worker.
-    #[error("the ledger record has version {0}, this worker reads version {VERSION}; upgrade it")]
-    Version(u64),
+    #[error(
+        "the ledger record has version {0}, this worker reads version {VERSION}; a newer worker \
+         wrote it: upgrade this one; the lane goes on under a version that understands the record"
+    )]
+    Newer(u64),
     /// Its parts do not fit together.
     #[error(
         "the ledger record of batch {batch} contradicts itself: {what}; look up the devices of its \
@@ -151,6 +159,7 @@ pub fn encode(record: &LedgerRecord) -> Vec<u8> {
         attempt: record.attempt,
         intended_at: record.intended_at,
         deadline: record.deadline,
+        purpose: record.purpose.as_deref().map(Into::into),
     };
     let mut bytes = Vec::with_capacity(384);
     // Serialising text and integers into memory has no way to fail.
@@ -183,11 +192,13 @@ pub fn decode(
 pub fn decode_value(value: &[u8]) -> Result<LedgerRecord, LedgerError> {
     let json: LedgerJson<'_> =
         serde_json::from_slice(value).map_err(|error| match version_of(value) {
-            Some(version) if version != u64::from(VERSION) => LedgerError::Version(version),
+            Some(version) if version > u64::from(VERSION) => LedgerError::Newer(version),
             _ => LedgerError::Malformed(complaint(&error)),
         })?;
-    if json.version != VERSION {
-        return Err(LedgerError::Version(json.version.into()));
+    match json.version {
+        VERSION => {}
+        0 => return Err(LedgerError::Malformed("there is no version 0".into())),
+        version => return Err(LedgerError::Newer(version.into())),
     }
     let batch = json.batch_id;
     let wrong = |what| LedgerError::Contradiction { batch, what };
@@ -220,6 +231,7 @@ pub fn decode_value(value: &[u8]) -> Result<LedgerRecord, LedgerError> {
         attempt: json.attempt,
         intended_at: json.intended_at,
         deadline: json.deadline,
+        purpose: json.purpose.map(|purpose| Arc::new(purpose.into())),
     })
 }
 
@@ -300,6 +312,7 @@ mod tests {
             attempt: 1,
             intended_at: "2026-05-04T08:00:00Z".parse().unwrap(),
             deadline: "2026-05-04T09:00:00Z".parse().unwrap(),
+            purpose: None,
         }
     }
 
@@ -344,7 +357,7 @@ mod tests {
             let error = edited(from, to).to_string();
             assert!(error.contains(what) && error.contains("tombstone"), "{error}");
         }
-        assert_eq!(edited(r#""version":1"#, r#""version":3"#), LedgerError::Version(3));
+        assert_eq!(edited(r#""version":1"#, r#""version":3"#), LedgerError::Newer(3));
         assert!(matches!(edited(r#""attempt":1"#, ""), LedgerError::Malformed(_)));
     }
 
@@ -366,6 +379,17 @@ mod tests {
             let error = decode_value(text.replace(from, to).as_bytes()).unwrap_err();
             assert!(error.to_string().contains("retried is no list"), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn whom_a_record_is_for_comes_back() {
+        let purpose = crate::model::Purpose {
+            endpoint: "https://api.example".into(),
+            partner: "123".into(),
+            group: "zerotouch-worker".into(),
+        };
+        let record = LedgerRecord { purpose: Some(purpose.into()), ..record(set(&[1]), set(&[])) };
+        assert_eq!(decode_value(&encode(&record)), Ok(record));
     }
 
     #[test]

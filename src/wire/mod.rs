@@ -14,6 +14,8 @@ pub mod schema;
 
 mod device;
 mod json;
+mod purpose;
 
 pub use device::DeviceJson;
 pub(crate) use json::shorten;
+pub use purpose::PurposeJson;

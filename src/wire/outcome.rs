@@ -66,6 +66,10 @@ pub struct Times {
     /// It happened in the order system.
     #[schemars(with = "DateTime")]
     pub occurred_at: Timestamp,
+    /// Kafka recorded the order event, in milliseconds; absent if the ids are made without it.
+    #[schemars(with = "Option<DateTime>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
     /// The worker read the order event.
     #[schemars(with = "DateTime")]
     pub received_at: Timestamp,
@@ -150,6 +154,7 @@ impl<'a> OutcomeJson<'a> {
             attempts: verdict.attempts,
             times: Times {
                 occurred_at: command.occurred_at,
+                recorded_at: command.recorded_at,
                 received_at: command.received_at,
                 submitted_at: verdict.submitted_at,
                 completed_at: verdict.completed_at,
@@ -232,8 +237,8 @@ mod tests {
             serde_json::from_slice(&encode(&claim(), &verdict())).unwrap();
         insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
 {
-  "outcomeId": "54e91e1d-e876-5873-a33b-ff214b2d5b28",
-  "commandId": "30a18671-e6eb-5ffb-a73f-31c8d7f5b016",
+  "outcomeId": "b346efeb-11d2-501e-8133-e2fee3a836c6",
+  "commandId": "fb3d8f69-a0ac-5b0d-a2a0-bd3fa037bfe0",
   "eventId": "e-1",
   "orderId": "A-1",
   "line": "0",
@@ -252,6 +257,7 @@ mod tests {
   "attempts": 1,
   "times": {
     "occurredAt": "2026-05-04T08:00:00Z",
+    "recordedAt": "2026-05-04T08:00:01.042Z",
     "receivedAt": "2026-05-04T08:00:01.5Z",
     "submittedAt": "2026-05-04T08:00:02Z",
     "completedAt": "2026-05-04T08:00:07Z"
@@ -291,13 +297,13 @@ mod tests {
         let text: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         insta::assert_snapshot!(text.join("\n"), @r#"
 ce_specversion: 1.0
-ce_id: 54e91e1d-e876-5873-a33b-ff214b2d5b28
+ce_id: b346efeb-11d2-501e-8133-e2fee3a836c6
 ce_source: /zerotouch-worker
 ce_type: io.zerotouch-worker.outcome.claim.v1
 ce_subject: imei:490154203237518
 ce_time: 2026-05-04T08:00:07Z
 content-type: application/json
-traceparent: 00-e0855edfc465842080d2a2f292055ea3-43f11fe3a9f3f201-01
+traceparent: 00-e0855edfc465842080d2a2f292055ea3-6784cb740b674dfc-01
 "#);
     }
 

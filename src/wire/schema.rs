@@ -29,7 +29,7 @@ const CONTRACTS: [Contract; 5] = [
     },
     Contract {
         name: "command",
-        title: "Command, version 1",
+        title: "Command, versions 1 and 2",
         schema: root::<CommandJson<'static>>,
         example: include_str!("../../schemas/examples/command.claim.json"),
     },

@@ -17,10 +17,13 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_8a52_9d3e_4b07_8c11_5e2a_7d90_b3f
 fn decide(world: &mut World, device: u64, place: (i32, i64), id_of: &str, outcomes: usize) {
     let (partition, offset) = place;
     let topic = world.topic("orders");
-    let name = format!("{topic}/{partition}/{offset}/claim/{id_of}");
+    let event = format!("s{device}");
+    let name = format!("{topic}/{partition}/{offset}/1000/claim/{}/{event}/{id_of}", event.len());
     let id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
     let mut record = json!({
         "commandId": id,
+        "eventId": event,
+        "recordedAt": "1970-01-01T00:00:01Z",
         "action": "claim",
         "line": "0",
         "source": {"topic": topic, "partition": partition, "offset": offset},

@@ -136,7 +136,11 @@ class Check:
 
         for record in [command for _, _, command in self.commands] + [o for _, o in self.outcomes]:
             topic, partition, offset, line, action = name_of(record)
-            id = uuid.uuid5(NAMESPACE, f"{topic}/{partition}/{offset}/{action}/{line}")
+            at = record.get("recordedAt") or record["times"]["recordedAt"]
+            event = record["eventId"]
+            length = len(event.encode())
+            place = f"{topic}/{partition}/{offset}/{milliseconds(at)}"
+            id = uuid.uuid5(NAMESPACE, f"{place}/{action}/{length}/{event}/{line}")
             if record["commandId"] != str(id):
                 self.wrong("I1", f"the command id of {name_of(record)} is {record['commandId']}")
             outcome_id = record.get("outcomeId")
@@ -343,6 +347,11 @@ def seconds(text):
     whole, _, fraction = text.rstrip("Z").partition(".")
     moment = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
     return moment.timestamp() + (float("0." + fraction) if fraction else 0.0)
+
+
+def milliseconds(text):
+    """The same in milliseconds, as Kafka counts."""
+    return round(seconds(text) * 1000)
 
 
 if __name__ == "__main__":

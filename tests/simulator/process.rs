@@ -684,6 +684,7 @@ fn content(item: &Item, account: impl Fn(&str) -> Option<u16>) -> CommandContent
             facts: command.facts().unwrap(),
             account: account(&command.account),
             packed: PackedCommand::pack(command),
+            purpose: None,
         },
     }
 }

@@ -124,6 +124,7 @@ fn command(plan: &Plan, rng: &mut ChaCha8Rng, number: i64, at: u64, unknown: boo
         metadata,
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at,
         received_at: occurred_at,
         source: Source { topic: "orders".into(), partition: 0, offset: number },

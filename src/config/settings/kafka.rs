@@ -27,11 +27,13 @@ pub struct KafkaSettings {
     #[schemars(extend("x-expected" = "host:port, several separated by commas"))]
     pub bootstrap_servers: Option<String>,
     /// Consumer group. Workers of one group share the partitions; the quota is shared with them.
+    /// Left out: `<prefix>-worker`. Records name it, so with another one lanes stop where commands
+    /// wait.
     #[schemars(length(min = 1, max = 249))]
-    pub group_id: String,
-    /// What the brokers call this client in their logs and quotas.
+    pub group_id: Option<String>,
+    /// What the brokers call this client in their logs and quotas. Left out: `<prefix>-worker`.
     #[schemars(length(min = 1, max = 249))]
-    pub client_id: String,
+    pub client_id: Option<String>,
     /// Static membership: a name unique to this worker that stays over restarts, such as the pod
     /// name of a stateful set. A restart within `session_timeout` then moves no partitions.
     #[schemars(length(min = 1, max = 249))]
@@ -61,14 +63,18 @@ pub struct KafkaSettings {
     /// at worst.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
     pub fetch_memory: ByteSize,
+    /// Version in which commands are written. Workers from before version 2 lose what is written
+    /// in it: 1 while such workers run, or before going back to one; `docs/versions.md` says how.
+    #[schemars(range(min = 1, max = 2))]
+    pub record_version: u32,
 }
 
 impl Default for KafkaSettings {
     fn default() -> Self {
         Self {
             bootstrap_servers: None,
-            group_id: "zerotouch-worker".to_owned(),
-            client_id: "zerotouch-worker".to_owned(),
+            group_id: None,
+            client_id: None,
             group_instance_id: None,
             group_protocol: GroupProtocol::default(),
             properties: BTreeMap::new(),
@@ -77,6 +83,7 @@ impl Default for KafkaSettings {
             transaction_timeout: seconds(15),
             commit_timeout: seconds(10),
             fetch_memory: mebibytes(4),
+            record_version: 2,
         }
     }
 }
@@ -87,14 +94,15 @@ impl Default for KafkaSettings {
 pub struct TopicsSettings {
     /// Topics of order events. Required unless `intake.enabled` is false.
     pub orders: Vec<String>,
-    /// Commands, keyed by device.
-    pub commands: String,
-    /// Ledger of the batches; compacted, with as many partitions as `commands`.
-    pub ledger: String,
-    /// Outcome events, one for each command.
-    pub outcomes: String,
-    /// Records that could not be understood, with the reason.
-    pub dead_letters: String,
+    /// Commands, keyed by device. Left out: `<prefix>.commands`.
+    pub commands: Option<String>,
+    /// Ledger of the batches; compacted, with as many partitions as `commands`. Left out:
+    /// `<prefix>.ledger`.
+    pub ledger: Option<String>,
+    /// Outcome events, one for each command. Left out: `<prefix>.outcomes`.
+    pub outcomes: Option<String>,
+    /// Records that could not be understood, with the reason. Left out: `<prefix>.dead-letters`.
+    pub dead_letters: Option<String>,
     /// Partitions of the topics that `topics create` makes. Also the most workers that can share
     /// the work. Not changeable later without draining.
     #[schemars(range(min = 1, max = 10_000))]
@@ -108,10 +116,10 @@ impl Default for TopicsSettings {
     fn default() -> Self {
         Self {
             orders: Vec::new(),
-            commands: "zerotouch.commands".to_owned(),
-            ledger: "zerotouch.ledger".to_owned(),
-            outcomes: "zerotouch.outcomes".to_owned(),
-            dead_letters: "zerotouch.dead-letters".to_owned(),
+            commands: None,
+            ledger: None,
+            outcomes: None,
+            dead_letters: None,
             partitions: 12,
             replication_factor: 3,
         }

@@ -28,9 +28,13 @@ pub use work::{
 };
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
+    /// Tells installations on one Kafka apart: the names of the worker's own topics, of its group
+    /// and of its transactions begin with it, unless they are given.
+    #[schemars(length(min = 1, max = 200))]
+    pub prefix: String,
     /// The account of order events that name none. Left out: the only account; with several
     /// accounts it has to be named.
     #[schemars(length(min = 1))]
@@ -63,6 +67,29 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// How the worker is watched and controlled.
     pub admin: AdminSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            prefix: "zerotouch".to_owned(),
+            default_account: None,
+            kafka: KafkaSettings::default(),
+            topics: TopicsSettings::default(),
+            api: ApiSettings::default(),
+            accounts: Vec::new(),
+            batch: BatchSettings::default(),
+            operation: OperationSettings::default(),
+            retry: RetrySettings::default(),
+            guard: GuardSettings::default(),
+            limits: LimitsSettings::default(),
+            intake: IntakeSettings::default(),
+            shutdown: ShutdownSettings::default(),
+            log: LogSettings::default(),
+            telemetry: TelemetrySettings::default(),
+            admin: AdminSettings::default(),
+        }
+    }
 }
 
 const fn millis(number: u64) -> Span {

@@ -53,6 +53,8 @@ pub struct Item {
     pub kind: ItemKind,
     /// The record's key: the order id, so that the events of an order keep their sequence.
     pub key: String,
+    /// The event's id; empty if it is no event.
+    pub event_id: String,
     /// The record's headers.
     pub headers: Vec<(&'static str, String)>,
     /// The record's value.
@@ -68,8 +70,9 @@ pub struct Item {
 impl Item {
     /// What the oracle needs to know, once it is known where the record was written.
     #[must_use]
-    pub fn written_at(self, source: Source) -> OrderSeen {
-        OrderSeen { source, expectation: self.expectation }
+    pub fn written_at(self, source: Source, recorded_at: Option<Timestamp>) -> OrderSeen {
+        let Self { event_id, expectation, .. } = self;
+        OrderSeen { source, recorded_at, event_id, expectation }
     }
 }
 

@@ -79,6 +79,7 @@ impl Draft<'_> {
         Item {
             kind: ItemKind::Garbage,
             key: format!("garbage-{}", self.number),
+            event_id: String::new(),
             headers: Vec::new(),
             payload: b"{\"type\":\"sale\",\"orderId\":\"SO-\xff\xfe".to_vec(),
             lines: 0,
@@ -134,6 +135,7 @@ impl Draft<'_> {
         expectation: Expectation,
     ) -> Item {
         let event_id = format!("evt-{:08}", self.number);
+        let id = event_id.clone();
         let time = self.occurred_at.to_string();
         let ce_type = format!("com.example.order.{word}.v1");
         let mut headers = Vec::new();
@@ -171,7 +173,8 @@ impl Draft<'_> {
             headers.push(("traceparent", format!("00-{trace:032x}-{span:016x}-01")));
         }
         let payload = value.to_string().into_bytes();
-        Item { kind, key: key.to_owned(), headers, payload, lines, sold: 0, expectation }
+        let key = key.to_owned();
+        Item { kind, key, event_id: id, headers, payload, lines, sold: 0, expectation }
     }
 }
 

@@ -93,14 +93,15 @@ pub struct Refused {
 /// - `amendment`: update_metadata.
 ///
 /// A line without name is named by its index; a name used before in the event gets `#2`, `#3`, ….
+/// `recorded_at` is the time of the event's record, which goes into the ids.
 #[must_use]
 pub fn map(
     event: OrderEvent,
-    source: &Source,
+    origin: (&Source, Option<Timestamp>),
     received_at: Timestamp,
     options: &IntakeOptions,
 ) -> Vec<Intaken> {
-    Lines::new(event, source, received_at, options).collect()
+    Lines::new(event, origin, received_at, options).collect()
 }
 
 /// The same one by one: what follows from a large order need not be in memory at once.
@@ -120,7 +121,7 @@ impl Lines {
     #[must_use]
     pub fn new(
         event: OrderEvent,
-        source: &Source,
+        (source, recorded_at): (&Source, Option<Timestamp>),
         received_at: Timestamp,
         options: &IntakeOptions,
     ) -> Self {
@@ -144,6 +145,7 @@ impl Lines {
             occurred_at,
             received_at,
             source: source.clone(),
+            recorded_at,
             traceparent: event.traceparent,
         };
         Self {

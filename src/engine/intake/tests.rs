@@ -54,7 +54,7 @@ fn source() -> Source {
 }
 
 fn run(event: OrderEvent) -> Vec<Intaken> {
-    map(event, &source(), "2026-05-04T08:00:01Z".parse().unwrap(), &options())
+    map(event, (&source(), None), "2026-05-04T08:00:01Z".parse().unwrap(), &options())
 }
 
 fn commands(event: OrderEvent) -> Vec<Command> {
@@ -182,8 +182,8 @@ fn without_a_default_account_an_event_has_to_name_one() {
     let at = "2026-05-04T08:00:01Z".parse().unwrap();
     let sale = event(Cause::Sale, vec![phone(IMEI)]);
     let named = OrderEvent { account: Some("emea".into()), ..sale.clone() };
-    assert_eq!(code(&map(sale, &source(), at, &options)[0]), Some("input.unknown_account"));
-    assert_eq!(code(&map(named, &source(), at, &options)[0]), None);
+    assert_eq!(code(&map(sale, (&source(), None), at, &options)[0]), Some("input.unknown_account"));
+    assert_eq!(code(&map(named, (&source(), None), at, &options)[0]), None);
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) enum LanePhase {
     Recovering,
     /// It takes commands.
     Live,
-    /// Its ledger cannot be understood: it takes nothing until somebody has looked.
+    /// Its ledger or a command in it cannot be understood, or is meant for somebody else: what came
+    /// before is finished, and it takes nothing more until somebody has looked.
     Stopped(String),
     /// Revoked: what is decided is published, then the partition is given up.
     Closing,
@@ -69,6 +70,17 @@ impl Lane {
             head: None,
             is_behind: true,
         }
+    }
+
+    /// Takes nothing from here on.
+    pub(crate) fn stop(&mut self, reason: String) {
+        self.phase = LanePhase::Stopped(reason);
+        // Nothing that waits behind is coming: batches need not be kept open for it.
+        self.is_behind = false;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.phase, LanePhase::Stopped(_))
     }
 
     /// Notes since when the present head has held the watermark.

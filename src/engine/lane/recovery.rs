@@ -96,6 +96,7 @@ mod tests {
             attempt: 1,
             intended_at: Timestamp::UNIX_EPOCH,
             deadline: Timestamp::UNIX_EPOCH,
+            purpose: None,
         }
     }
 

@@ -6,9 +6,10 @@ use crate::engine::commit::Decided;
 use crate::engine::guard::{Stale, stale};
 use crate::engine::lane::{Fate, Fold, LanePhase, fold};
 use crate::engine::mutant::{self, Mutant};
+use crate::engine::purpose::foreign_command;
 use crate::engine::slots::{FOLDED_MAX, SlotIx, Stage};
 use crate::engine::{
-    CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, OutcomeWrite,
+    CommandContent, CommandRead, DeadLetterWrite, Effect, GuardMode, Now, Options, OutcomeWrite,
 };
 use crate::model::{
     Action, Epoch, Failure, FailureCode, METADATA_BYTES_MAX, Offset, PackedCommand, Partition,
@@ -19,6 +20,25 @@ use super::Worker;
 use super::lookups::Question;
 use super::trail::tell_outcome;
 
+/// Why a lane cannot go on past a command, in words for a person.
+fn obstacle(options: &Options, offset: Offset, content: &CommandContent) -> Option<String> {
+    match content {
+        CommandContent::Newer { version, known } => (!mutant::is(Mutant::NewerPassed)).then(|| {
+            format!(
+                "the command at offset {offset} has version {version}, this worker reads up to \
+                     version {known}; a newer worker wrote it: upgrade this one; the lane goes on \
+                     under a version that understands the command"
+            )
+        }),
+        CommandContent::Command { account, purpose: Some(purpose), .. } => {
+            let foreign = foreign_command(options, *account, purpose);
+            let foreign = foreign.filter(|_| !mutant::is(Mutant::ForeignPurposeSent));
+            foreign.map(|why| format!("the command at offset {offset} {why}"))
+        }
+        CommandContent::Command { purpose: None, .. } | CommandContent::Foreign(_) => None,
+    }
+}
+
 impl Worker {
     pub(super) fn on_commands_read(
         &mut self,
@@ -28,12 +48,27 @@ impl Worker {
     ) {
         for CommandRead { offset, content } in commands {
             let Some(lane) = self.lanes.get_mut(&partition) else { return };
-            if lane.epoch != epoch || lane.phase != LanePhase::Live || !lane.watermark.read(offset)
+            if lane.epoch != epoch
+                || lane.phase != LanePhase::Live
+                || offset < lane.watermark.read_position()
             {
                 continue;
             }
-            match (lane.restore.fate(offset), content) {
-                (Some(Fate::Decided), _) if !mutant::is(Mutant::ReplayIgnoresResolved) => {
+            let fate = lane.restore.fate(offset);
+            let is_decided =
+                fate == Some(Fate::Decided) && !mutant::is(Mutant::ReplayIgnoresResolved);
+            if !is_decided && let Some(reason) = obstacle(&self.options, offset, &content) {
+                self.stop_at(partition, reason);
+                break;
+            }
+            lane.watermark.read(offset);
+            match (fate, content) {
+                _ if is_decided => {
+                    lane.watermark.decide(offset);
+                    self.commit.moved.insert(partition);
+                }
+                // It has stopped the lane, unless a mutant let it through.
+                (_, CommandContent::Newer { .. }) => {
                     lane.watermark.decide(offset);
                     self.commit.moved.insert(partition);
                 }
@@ -44,7 +79,7 @@ impl Worker {
                 (_, CommandContent::Command { account: None, packed, .. }) => {
                     self.refuse_account(now, (partition, offset, epoch), packed);
                 }
-                (fate, CommandContent::Command { facts, account: Some(account), packed }) => {
+                (fate, CommandContent::Command { facts, account: Some(account), packed, .. }) => {
                     let place = (partition, offset);
                     let ix = self.slots.insert(facts, packed, place, AccountIx(account));
                     match fate {
@@ -55,9 +90,23 @@ impl Worker {
             }
         }
         if let Some(lane) = self.lanes.get_mut(&partition) {
-            lane.is_behind = true;
+            lane.is_behind = !lane.is_stopped();
         }
         self.complete_restored(now, partition);
+    }
+
+    /// Stops a lane before a command. The command does not even count as read: a restored batch
+    /// that it is in stays as the ledger has it, and so does the watermark.
+    fn stop_at(&mut self, partition: Partition, reason: String) {
+        tracing::error!(
+            %partition, reason,
+            "a lane is stopped; what came before is finished, nothing behind is passed over, and \
+             all other lanes go on"
+        );
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.stop(reason);
+            self.effects.push_back(Effect::Pause(vec![partition]));
+        }
     }
 
     fn complete_restored(&mut self, now: Now, partition: Partition) {

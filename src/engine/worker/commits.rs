@@ -152,8 +152,8 @@ impl Worker {
             part.decided.retain(|offset| *offset >= mark);
             part.is_written = true;
         }
-        let name = &self.accounts[usize::from(batch.account.0)].name;
-        let write = batch.record(partition, name);
+        let account = &self.accounts[usize::from(batch.account.0)];
+        let write = batch.record(partition, (&account.name, account.purpose.as_ref()));
         match &write.record {
             None => drop(batch.lanes.remove(&partition)),
             Some(record) if record.state == BatchState::Resolved => {
@@ -192,6 +192,8 @@ impl Worker {
             attempt: 0,
             intended_at: now.wall,
             deadline: now.wall,
+            // No account's in particular: nothing is under way.
+            purpose: self.accounts.first().and_then(|account| account.purpose.clone()),
         };
         transaction.ledger.push(LedgerWrite { partition, batch: id, record: Some(record) });
     }

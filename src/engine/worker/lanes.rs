@@ -6,6 +6,7 @@ use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
 use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
 use crate::engine::mutant::{self, Mutant};
+use crate::engine::purpose::foreign_record;
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{Effect, Now, Options};
 use crate::model::{BatchId, BatchState, Epoch, LedgerRecord, Offset, Partition};
@@ -38,10 +39,10 @@ impl Worker {
         }
         let restored = records.and_then(|records| self.restore(now, partition, committed, records));
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        lane.watermark = Watermark::at(committed);
         match restored {
             Ok(restore) => {
                 lane.restore = restore;
-                lane.watermark = Watermark::at(committed);
                 lane.phase = LanePhase::Live;
                 if self.paused && !lane.restore.is_waiting() {
                     lane.start_from = Some(committed);
@@ -52,11 +53,9 @@ impl Worker {
             Err(reason) => {
                 tracing::error!(
                     %partition, reason,
-                    "the ledger of this lane cannot be understood; the lane is stopped, all others \
-                     go on. Repair or remove the record, then restart the worker"
+                    "a lane is stopped: this worker cannot go on from its ledger. All others go on"
                 );
-                lane.phase = LanePhase::Stopped(reason);
-                lane.is_behind = false;
+                lane.stop(reason);
             }
         }
     }
@@ -94,6 +93,14 @@ impl Worker {
 
     /// Whether a record can be gone on from.
     fn check_record(&self, id: BatchId, record: &LedgerRecord, from: Offset) -> Result<(), String> {
+        if let Some(purpose) = &record.purpose {
+            let account =
+                if record.open.is_empty() { None } else { self.account_named(&record.account) };
+            let foreign = foreign_record(&self.options, account.map(|ix| ix.0), purpose);
+            if let Some(why) = foreign {
+                return Err(format!("ledger record {id} {why}"));
+            }
+        }
         if record.open.iter().next().is_some_and(|first| first < from) {
             return Err(format!(
                 "ledger record {id} holds offsets open that are below the committed one, {from}"

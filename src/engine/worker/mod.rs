@@ -86,8 +86,10 @@ impl Worker {
     /// A worker without lanes.
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let accounts = options.accounts.iter();
+        let accounts = accounts.map(|one| Account::new(one).of(options.purpose(&one.partner_id)));
         Self {
-            accounts: options.accounts.iter().map(Account::new).collect(),
+            accounts: accounts.collect(),
             rng: ChaCha8Rng::seed_from_u64(options.seed),
             options,
             lanes: BTreeMap::new(),
@@ -223,7 +225,8 @@ impl Worker {
         let commands = self.slots.len() + self.commit.waiting();
         let bytes = self.slots.bytes() + self.commit.waiting_bytes();
         let (commands_max, bytes_max) = (self.options.commands_max, self.options.command_bytes_max);
-        let live = || self.lanes.keys().copied().collect();
+        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.is_stopped());
+        let live = lanes.map(|(partition, _)| *partition).collect();
         if !self.paused && (commands >= commands_max || bytes >= bytes_max) {
             self.paused = true;
             let lanes = self.lanes.iter().filter(|(_, lane)| !lane.restore.is_waiting());
@@ -234,7 +237,7 @@ impl Worker {
                 return;
             }
             self.paused = false;
-            self.effects.push_back(Effect::Resume(live()));
+            self.effects.push_back(Effect::Resume(live));
             for (partition, lane) in &mut self.lanes {
                 if let Some(from) = lane.start_from.take() {
                     let (partition, epoch) = (*partition, lane.epoch);

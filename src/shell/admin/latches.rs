@@ -138,10 +138,14 @@ fn lanes(view: Option<&DispatchView>) -> Option<String> {
         lanes.map(|lane| lane.partition).collect()
     };
     let (stopped, restoring) = (of("stopped"), of("recovering"));
-    if !stopped.is_empty() {
-        return Some(format!(
-            "the ledger of these lanes cannot be understood, so they are stopped: {stopped:?}"
-        ));
+    if let Some(first) = stopped.first() {
+        let lane = view.report.lanes.iter().find(|lane| lane.partition == *first);
+        let reason = lane.and_then(|lane| lane.reason.as_deref()).unwrap_or_default();
+        let others = match &stopped[1..] {
+            [] => String::new(),
+            others => format!("; so are lanes {others:?}, see /state"),
+        };
+        return Some(format!("lane {first} is stopped: {reason}{others}"));
     }
     if !view.unread.is_empty() {
         return Some(format!("the ledger of these lanes cannot be read: {:?}", view.unread));
@@ -237,8 +241,15 @@ mod tests {
             one(view(vec![lane(3, "recovering")], None)),
             pair("lanes", "these lanes are being restored: [3]")
         );
-        let stopped = one(view(vec![lane(3, "stopped"), lane(4, "live")], None));
-        assert!(stopped[0].1.contains("[3]"), "{stopped:?}");
+        let because = |number| LaneReport { reason: Some("why".into()), ..lane(number, "stopped") };
+        assert_eq!(
+            one(view(vec![because(3), lane(4, "live")], None)),
+            pair("lanes", "lane 3 is stopped: why")
+        );
+        assert_eq!(
+            one(view(vec![because(3), because(5)], None)),
+            pair("lanes", "lane 3 is stopped: why; so are lanes [5], see /state")
+        );
         assert_eq!(
             one(view(Vec::new(), Some("HTTP 401"))),
             pair("account:main", "the API refuses the account: HTTP 401")

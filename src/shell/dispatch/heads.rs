@@ -85,6 +85,7 @@ mod tests {
             facts: command.facts().unwrap(),
             packed: PackedCommand::pack(&command),
             account: Some(0),
+            purpose: None,
         };
         let commands = vec![CommandRead { offset: Offset(7), content }];
         worker.handle(at(10), Input::CommandsRead { partition, epoch, commands });

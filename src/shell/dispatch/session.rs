@@ -46,7 +46,7 @@ pub(super) struct Session {
     spans: Spans,
     teller: Teller,
     paused: watch::Receiver<BTreeSet<Arc<str>>>,
-    accounts: Arc<BTreeMap<String, u16>>,
+    reader: translate::Reader,
     messages: Sender<Message>,
     ended: Option<Ended>,
 }
@@ -89,7 +89,6 @@ impl Session {
             let _ = sink.blocking_send(Message::Consumer(event));
         })
         .map_err(|error| error.to_string())?;
-        let accounts = dispatch.engine.accounts.iter().map(|account| account.name.to_string());
         let options = Options { seed: rand::random(), ..dispatch.engine.clone() };
         Ok(Self {
             worker: Worker::new(options),
@@ -103,7 +102,7 @@ impl Session {
             spans: Spans::new(&dispatch),
             teller: Teller::default(),
             paused: dispatch.stats.board.paused(),
-            accounts: Arc::new(accounts.zip(0..).collect()),
+            reader: translate::Reader::new(&dispatch.engine),
             messages,
             ended: None,
             dispatch,
@@ -154,7 +153,7 @@ impl Session {
     /// Tells the engine which accounts are held back by hand.
     fn hold_accounts(&mut self) {
         let held = self.paused.borrow_and_update().clone();
-        tell::held(&held, &self.accounts).into_iter().for_each(|input| self.feed(input));
+        tell::held(&held, &self.reader.accounts).into_iter().for_each(|input| self.feed(input));
     }
 
     fn on_message(&mut self, message: Message) {
@@ -283,7 +282,7 @@ impl Session {
     }
 
     fn on_records(&mut self, records: &RecordBatch) {
-        for (partition, commands) in translate::commands(records, &self.accounts) {
+        for (partition, commands) in self.reader.commands(records) {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
                 if let Some(CommandRead { offset, .. }) = commands.first() {
                     self.spans.read(Partition(partition), *offset);

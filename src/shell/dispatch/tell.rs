@@ -79,7 +79,8 @@ impl Teller {
             let (standing, ends) = consumer.told();
             let lag = |end: &End| {
                 let lane = report.lanes.iter().find(|lane| lane.partition == end.partition)?;
-                let done = (lane.phase == "live").then_some(lane.watermark)?;
+                let is_known = matches!(lane.phase, "live" | "stopped");
+                let done = is_known.then_some(lane.watermark)?;
                 let topic = Arc::clone(&dispatch.topics.commands);
                 let records = end.lag(Some(done));
                 Some(Lag { topic, partition: end.partition, records })

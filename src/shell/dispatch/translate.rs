@@ -7,56 +7,99 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use crate::engine::{
-    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OffsetWrite, Transaction,
+    CommandContent, CommandRead, DeadLetterWrite, ForeignRecord, OffsetWrite, Options, Transaction,
 };
 use crate::model::{
-    Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Rejection, Source,
-    Verdict,
+    Command, DeadLetter, DeadLetterReason, LedgerWrite, Offset, PackedCommand, Purpose, Rejection,
+    Source, Verdict,
 };
 use crate::shell::Topics;
-use crate::shell::kafka::{OutRecord, RecordBatch, RecordView, Records};
+use crate::shell::kafka::{OutRecord, RecordBatch, Records};
 use crate::shell::lock::locked;
 use crate::shell::rooms::{Rooms, Shortened};
 use crate::shell::telemetry::metrics::Decided;
 use crate::wire;
+use crate::wire::PurposeJson;
+use crate::wire::command::{CommandError, VERSION};
 use crate::wire::fit::{Letter, Room};
 use crate::wire::headers::Header;
 
-/// Decodes records, by lane.
-pub(super) fn commands(
-    records: &RecordBatch,
-    accounts: &BTreeMap<String, u16>,
-) -> BTreeMap<i32, Vec<CommandRead>> {
-    let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
-    for record in records.iter() {
-        let command = command(&record, |name| accounts.get(name).copied());
-        lanes.entry(record.partition()).or_default().push(command);
-    }
-    lanes
+/// Decodes commands.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// The accounts' places in the engine's options, by name.
+    pub(super) accounts: BTreeMap<String, u16>,
+    purposes: Purposes,
 }
 
-/// Decodes one record. Never fails: what is no command is foreign.
-fn command(record: &RecordView<'_>, account: impl Fn(&str) -> Option<u16>) -> CommandRead {
-    let offset = Offset(record.offset());
+impl Reader {
+    pub(super) fn new(options: &Options) -> Self {
+        let accounts = options.accounts.iter().map(|account| account.name.to_string());
+        Self { accounts: accounts.zip(0..).collect(), purposes: Purposes::default() }
+    }
+
+    /// Decodes records, by lane.
+    pub(super) fn commands(&mut self, records: &RecordBatch) -> BTreeMap<i32, Vec<CommandRead>> {
+        let Self { accounts, purposes } = self;
+        let mut lanes: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        for record in records.iter() {
+            let account = |name: &str| accounts.get(name).copied();
+            let content = content(record.key(), record.payload(), account, purposes);
+            let command = CommandRead { offset: Offset(record.offset()), content };
+            lanes.entry(record.partition()).or_default().push(command);
+        }
+        lanes
+    }
+}
+
+/// What commands were meant for lately, so that thousands of them share it.
+#[derive(Debug, Default)]
+struct Purposes(Vec<Arc<Purpose>>);
+
+/// One for each account is the rule; what comes beyond these is kept by its command alone.
+const PURPOSES_MAX: usize = 16;
+
+impl Purposes {
+    fn shared(&mut self, json: PurposeJson<'_>) -> Arc<Purpose> {
+        if let Some(known) = self.0.iter().find(|known| json.is(known)) {
+            return Arc::clone(known);
+        }
+        let purpose: Arc<Purpose> = Arc::new(json.into());
+        if self.0.len() < PURPOSES_MAX {
+            self.0.push(Arc::clone(&purpose));
+        }
+        purpose
+    }
+}
+
+/// Decodes one record. Never fails: what is no command is foreign, and what is of a newer version
+/// is said to be so.
+fn content(
+    key: Option<&[u8]>,
+    payload: Option<&[u8]>,
+    account: impl Fn(&str) -> Option<u16>,
+    purposes: &mut Purposes,
+) -> CommandContent {
     let foreign = |reason: String| {
         CommandContent::Foreign(Arc::new(ForeignRecord {
-            key: record.key().map(<[u8]>::to_vec),
-            payload: record.payload().map(<[u8]>::to_vec),
+            key: key.map(<[u8]>::to_vec),
+            payload: payload.map(<[u8]>::to_vec),
             reason,
         }))
     };
-    let content = match wire::command::decode(record.payload().unwrap_or_default()) {
-        Ok(command) => match command.facts() {
+    match wire::command::decode_for(payload.unwrap_or_default()) {
+        Ok((command, purpose)) => match command.facts() {
             Some(facts) => CommandContent::Command {
                 facts,
                 account: account(&command.account),
                 packed: PackedCommand::pack(&command),
+                purpose: purpose.map(|purpose| purposes.shared(purpose)),
             },
             None => foreign("the command names no device".into()),
         },
+        Err(CommandError::Newer(version)) => CommandContent::Newer { version, known: VERSION },
         Err(error) => foreign(error.to_string()),
-    };
-    CommandRead { offset, content }
+    }
 }
 
 /// The records of a transaction, each encoded when the producer asks for it: outcomes, then dead
@@ -182,4 +225,26 @@ fn ledger_record(topics: &Topics, write: &LedgerWrite) -> OutRecord {
 
 pub(in crate::shell) fn header((name, value): Header<'_>) -> (Arc<str>, Vec<u8>) {
     (name.into(), value.into_owned().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_of_a_newer_version_is_no_dead_letter_and_a_purpose_is_shared() {
+        let mut purposes = Purposes::default();
+        let mut read = |value: &[u8]| content(None, Some(value), |_| Some(0), &mut purposes);
+        let newer = read(br#"{"version":3,"action":"relocate"}"#);
+        assert!(matches!(newer, CommandContent::Newer { version: 3, known: VERSION }), "{newer:?}");
+        for foreign in [&b"{}"[..], br#"{"version":2,"action":"relocate"}"#, b"\xff"] {
+            assert!(matches!(read(foreign), CommandContent::Foreign(_)));
+        }
+        let sample = include_bytes!("../../../schemas/examples/command.claim.json");
+        let [one, other] = [read(sample), read(sample)].map(|content| match content {
+            CommandContent::Command { purpose: Some(purpose), .. } => purpose,
+            content => panic!("{content:?}"),
+        });
+        assert!(Arc::ptr_eq(&one, &other));
+    }
 }

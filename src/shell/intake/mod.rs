@@ -10,12 +10,14 @@ mod spans;
 mod tell;
 mod translate;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::intake::IntakeOptions;
+use crate::model::Purpose;
 use crate::shell::kafka::KafkaOptions;
 use crate::shell::telemetry::metrics::Half;
 use crate::shell::telemetry::traces::Traces;
@@ -35,6 +37,10 @@ pub struct Intake {
     pub topics: Topics,
     /// Accounts by name.
     pub options: IntakeOptions,
+    /// What the commands of each account are meant for.
+    pub purposes: BTreeMap<Arc<str>, Arc<Purpose>>,
+    /// Version in which commands are written: 1 or 2.
+    pub record_version: u32,
     /// Bounds of an order event.
     pub limits: Limits,
     /// Order events in one transaction at most.

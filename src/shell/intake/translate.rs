@@ -63,7 +63,8 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>, rooms: Rooms) -> Ta
         Ok(mut event) => {
             let trace = EventTrace::of_event(&intake.traces, &mut event, &source);
             let traceparent = event.traceparent.clone();
-            match lines(intake, event, &source, (now, rooms), trace) {
+            let origin = (&source, named_time(intake, record));
+            match lines(intake, event, origin, (now, rooms), trace) {
                 Ok(taken) => Taken { traceparent, ..taken },
                 Err((bytes, trace)) => {
                     let taken = reject(intake, record, too_large(bytes), rooms);
@@ -125,7 +126,8 @@ pub(super) fn write(
     // The bytes have not changed, so that this cannot fail; if it did, nothing may be committed.
     let Ok(mut event) = event_of(intake, record, &source) else { return ControlFlow::Break(()) };
     event.traceparent.clone_from(&taken.traceparent);
-    for line in Lines::new(event, &source, taken.at, &intake.options) {
+    let origin = (&source, named_time(intake, record));
+    for line in Lines::new(event, origin, taken.at, &intake.options) {
         let (record, short) = line_record(intake, &line, rooms);
         shortened.outcomes += u64::from(short);
         out(&record)?;
@@ -147,6 +149,11 @@ fn headers_of<'a>(record: &RecordView<'a>) -> Vec<(&'a str, &'a [u8])> {
 
 fn recorded_at(record: &RecordView<'_>) -> Option<Timestamp> {
     record.timestamp_ms().and_then(|ms| Timestamp::from_millisecond(ms).ok())
+}
+
+/// The time that goes into the ids. Those of version 1 are made without it.
+fn named_time(intake: &Intake, record: &RecordView<'_>) -> Option<Timestamp> {
+    recorded_at(record).filter(|_| intake.record_version > 1)
 }
 
 fn event_of(
@@ -204,13 +211,13 @@ fn reject(intake: &Intake, record: &RecordView<'_>, rejection: Rejection, rooms:
 fn lines(
     intake: &Intake,
     event: OrderEvent,
-    source: &Source,
+    origin: (&Source, Option<Timestamp>),
     (now, rooms): (Timestamp, Rooms),
     trace: Option<EventTrace>,
 ) -> Result<Taken, (usize, Option<EventTrace>)> {
     let mut records = Some(Vec::with_capacity(event.devices.len().min(16)));
     let mut taken = Taken { trace, at: now, ..Taken::default() };
-    for line in Lines::new(event, source, now, &intake.options) {
+    for line in Lines::new(event, origin, now, &intake.options) {
         let (record, short) = line_record(intake, &line, rooms);
         match line {
             Intaken::Command(command) => {
@@ -256,11 +263,12 @@ fn line_record(intake: &Intake, line: &Intaken, rooms: Rooms) -> (OutRecord, boo
 }
 
 fn command_record(intake: &Intake, command: &Command) -> OutRecord {
+    let purpose = intake.purposes.get(command.account.as_str());
     OutRecord {
         topic: Arc::clone(&intake.topics.commands),
         partition: None,
         key: command.device_key().map(|key| key.as_str().as_bytes().to_vec()),
-        payload: Some(wire::command::encode(command)),
+        payload: Some(wire::command::encode(command, purpose.map(Arc::as_ref))),
         headers: Vec::new(),
     }
 }

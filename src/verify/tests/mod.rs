@@ -123,7 +123,7 @@ fn an_order_line_without_command_and_a_command_without_order_line_break_i1() {
     assert!(violations(&world, Invariant::I1).contains("no order line asked for command 0/"));
     world.orders.push(order.clone());
     let source = crate::model::Source { offset: 99, ..order.source };
-    world.orders.push(super::OrderSeen { source, expectation: order.expectation });
+    world.orders.push(super::OrderSeen { source, ..order });
     assert!(violations(&world, Invariant::I1).contains("orders/0/99 (unclaim) has no command"));
 }
 

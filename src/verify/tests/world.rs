@@ -13,6 +13,12 @@ use crate::verify::{
 
 pub(super) const PARTITIONS: i32 = 3;
 
+const RECORDED_AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn id(source: &Source, action: Action) -> CommandId {
+    CommandId::derive(source, Some(RECORDED_AT), "e", "1", action)
+}
+
 #[derive(Default)]
 pub(super) struct World {
     pub(super) history: History,
@@ -43,7 +49,12 @@ impl World {
 
     fn order(&mut self, expectation: Expectation) -> Source {
         let source = self.source();
-        self.orders.push(OrderSeen { source: source.clone(), expectation });
+        self.orders.push(OrderSeen {
+            source: source.clone(),
+            recorded_at: Some(RECORDED_AT),
+            event_id: "e".to_owned(),
+            expectation,
+        });
         source
     }
 
@@ -75,7 +86,7 @@ impl World {
         self.history.commands.push(CommandSeen {
             partition,
             offset: *end,
-            command_id: CommandId::derive(&source, "1", action),
+            command_id: id(&source, action),
             device: key(device),
             action,
             cause,
@@ -122,7 +133,7 @@ impl World {
             order_id: "bad".to_owned(),
         };
         let source = self.order(Expectation::Commands(vec![expected]));
-        let command_id = CommandId::derive(&source, "1", Action::Claim);
+        let command_id = id(&source, Action::Claim);
         self.history.outcomes.push(OutcomeSeen {
             outcome_id: OutcomeId::from(command_id),
             command_id,

@@ -20,6 +20,7 @@ pub(super) fn command(action: Action, device: Identifiers, device_id: Option<&st
         metadata: Default::default(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: Source { topic: "t".into(), partition: 0, offset: 0 },

@@ -65,6 +65,7 @@ impl Bare {
                     facts: command.facts().unwrap(),
                     account: Some(0),
                     packed: PackedCommand::pack(command),
+                    purpose: None,
                 },
             })
             .collect();
@@ -123,6 +124,7 @@ pub(super) fn record(state: BatchState, open: &[i64], attempt: u16) -> LedgerRec
         attempt,
         intended_at: jiff::Timestamp::UNIX_EPOCH,
         deadline: jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(600),
+        purpose: None,
     }
 }
 

@@ -143,6 +143,7 @@ fn replayed(world: &World) -> Worker {
                 facts: command.facts().unwrap(),
                 account: Some(0),
                 packed: PackedCommand::pack(command),
+                purpose: None,
             };
             CommandRead { offset: Offset(offset), content }
         });

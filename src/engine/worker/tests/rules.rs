@@ -291,6 +291,7 @@ fn while_more_is_known_to_wait_a_batch_is_not_closed_early() {
                         facts: command.facts().unwrap(),
                         account: Some(0),
                         packed: PackedCommand::pack(&command),
+                        purpose: None,
                     },
                 }
             })

@@ -255,6 +255,7 @@ fn head_of_new_owner(command: &Command, wall: Timestamp) -> (Worker, HeadReport)
         facts: command.facts().unwrap(),
         account: Some(0),
         packed: PackedCommand::pack(command),
+        purpose: None,
     };
     let commands = vec![CommandRead { offset: Offset(0), content }];
     worker.handle(now, Input::CommandsRead { partition, epoch, commands });

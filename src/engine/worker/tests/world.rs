@@ -115,6 +115,7 @@ pub(super) fn command(cause: Cause, device: u64, customer: Option<&str>, order: 
         metadata,
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: Source { topic: "orders".into(), partition: 0, offset: 0 },
@@ -204,6 +205,7 @@ impl World {
                         facts: command.facts().unwrap(),
                         account: Some(0),
                         packed: PackedCommand::pack(command),
+                        purpose: None,
                     },
                 })
                 .collect();

@@ -51,6 +51,7 @@ fn command(device: Identifiers, device_id: Option<&str>) -> PackedCommand {
         metadata: Default::default(),
         configuration_id: None,
         pre_provisioning_token: None,
+        recorded_at: None,
         occurred_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
         source: Source { topic: "t".into(), partition: 0, offset: 0 },
