@@ -1,7 +1,8 @@
 //! `run`: a checked configuration becomes a working worker, until a signal ends it.
 //!
-//! Wrong topics are refused; a Kafka that cannot be reached is waited for, since an outage must not
-//! make an order pod crash.
+//! What can be put right without this process is waited for, be it a Kafka that cannot be reached, a
+//! topic that is not there or a right that is missing: a sidecar that ends keeps its pod's own
+//! containers from starting.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -57,6 +58,11 @@ fn list(problems: &[TopicProblem]) -> String {
     problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
 }
 
+/// In one line.
+fn reason(problems: &[TopicProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// How the worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -71,6 +77,8 @@ pub enum Ended {
 
 /// Waits before Kafka is asked again.
 const KAFKA_WAIT: Duration = Duration::from_secs(5);
+/// Before it is looked again whether the topics are as they must be, at first and at most.
+const TOPICS_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How often the runtime shows that it is alive.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Order events read ahead, in bytes, beyond which the order topics pause.
@@ -278,14 +286,15 @@ async fn work(
     dispatch.stats.unusable.tell_rest(&dispatch.topics);
 }
 
-/// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of
-/// partitions of the commands topic.
+/// The topics as they must be; waits until they are, and for a Kafka that cannot be reached. Gives
+/// the number of partitions of the commands topic.
 async fn wait_for_topics(
     kafka: &KafkaOptions,
     plan: &TopicPlan,
     commands: &str,
     stats: &Stats,
 ) -> Result<u32, StartError> {
+    let mut wait = TOPICS_WAIT.0;
     loop {
         match topics_ready(kafka, plan, commands).await {
             Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
@@ -297,6 +306,22 @@ async fn wait_for_topics(
                     );
                 }
                 tokio::time::sleep(KAFKA_WAIT).await;
+            }
+            // Nothing was begun, so nothing is lost by waiting.
+            Err(StartError::Topics(problems)) => {
+                let reason = reason(&problems);
+                stats.board.topics_are_waited_for(&reason);
+                if let Some(again) = repeats::tell(&reason) {
+                    tracing::error!(
+                        reason,
+                        again,
+                        "the topics are not right, and the worker waits until they are: \
+                         `zerotouch-worker topics create` makes its own that are missing, \
+                         `zerotouch-worker check-config --connect` shows all that is wrong"
+                    );
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(TOPICS_WAIT.1);
             }
             Ok(TopicsReady { lanes, single_copy }) => {
                 if !single_copy.is_empty() {

@@ -9,6 +9,7 @@ mod board;
 mod client;
 mod guard;
 mod latches;
+mod movement;
 mod routes;
 mod state;
 

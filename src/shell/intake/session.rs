@@ -80,7 +80,8 @@ pub(super) struct Session {
     closing: BTreeSet<TopicPartition>,
     /// When the running transaction was handed over.
     began: Instant,
-    /// Behind the last order event of each partition that this session took in.
+    /// Behind the last order event of each partition that this session took in; where it began to
+    /// read before that.
     done: BTreeMap<TopicPartition, i64>,
     messages: Sender<Message>,
 }
@@ -216,6 +217,7 @@ impl Session {
                 }
             }
             ConsumerEvent::Records(records) => {
+                tell::begun(&mut self.done, &records);
                 let records = Arc::new(records);
                 self.backlog_bytes += records.bytes();
                 let places = 0..records.len();
@@ -368,6 +370,7 @@ impl Session {
             taken: std::time::Instant::now(),
             partitions: self.owned.len(),
             backlog: self.backlog.len(),
+            taken_in: self.intake.stats.orders.get(),
             in_transaction: self.running.len(),
             paused: self.paused,
             standing,

@@ -19,17 +19,22 @@ pub mod topics;
 mod complaints;
 mod consumer_thread;
 mod ends;
+mod examine;
 mod membership;
 mod offsets;
 mod producer_thread;
 mod reach;
 pub(in crate::shell) mod repeats;
+pub mod rights;
 mod transaction;
+mod troubles;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
 pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
 pub(in crate::shell) use ends::End;
 pub(in crate::shell) use rebalance::Standing;
+#[cfg(test)]
+pub(in crate::shell) use troubles::Trouble;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
