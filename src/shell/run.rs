@@ -17,9 +17,10 @@ use super::admin::{self, Admin, AdminError, Facts};
 use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
+use super::kafka::rights_check::Tried;
 use super::kafka::{
-    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, repeats,
-    topic_shapes,
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, message_limits,
+    repeats, rights_check, topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
@@ -240,12 +241,8 @@ async fn work(
     (stats, traces): (Arc<Stats>, Traces),
     drain: CancellationToken,
 ) {
-    let half = |name: &str| KafkaOptions {
-        group_id: format!("{}.{name}", kafka.group_id),
-        group_instance_id: kafka.group_instance_id.clone(),
-        ..kafka.clone()
-    };
-    let transactional = |name: &str| format!("{}.{name}.{id}", kafka.group_id);
+    let half = |name: &str| half(&kafka, name);
+    let transactional = |name: &str| transactional_id(&kafka, name, &id);
     let dispatch = Dispatch {
         kafka: half("dispatch"),
         transactional_id: transactional("dispatch"),
@@ -284,6 +281,47 @@ async fn work(
     let dispatch = Arc::new(dispatch);
     tokio::join!(taking, dispatch::run(Arc::clone(&dispatch), drain.clone()));
     dispatch.stats.unusable.tell_rest(&dispatch.topics);
+}
+
+/// The Kafka options of a half: it has a group of its own.
+fn half(kafka: &KafkaOptions, name: &str) -> KafkaOptions {
+    KafkaOptions { group_id: format!("{}.{name}", kafka.group_id), ..kafka.clone() }
+}
+
+/// Under which name a half writes its transactions.
+fn transactional_id(kafka: &KafkaOptions, half: &str, instance: &str) -> String {
+    format!("{}.{half}.{instance}", kafka.group_id)
+}
+
+/// Tries each right that `run` needs at the brokers; leaves nothing behind, and disturbs no worker
+/// that runs.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn try_rights(kafka: &KafkaOptions, plan: &TopicPlan) -> Result<Vec<Tried>, TopicError> {
+    let limits = message_limits(kafka, plan).await?;
+    let (kafka, plan) = (kafka.clone(), plan.clone());
+    let tried = tokio::task::spawn_blocking(move || {
+        let halves: &[&str] =
+            if plan.orders.is_empty() { &["dispatch"] } else { &["intake", "dispatch"] };
+        let mut tried = Vec::new();
+        for topic in plan.orders.iter().chain([&plan.commands, &plan.ledger]) {
+            tried.push(rights_check::reading(&kafka, topic));
+        }
+        for topic in [&plan.commands, &plan.ledger, &plan.outcomes, &plan.dead_letters] {
+            tried.push(rights_check::writing(&kafka, topic, limits.get(topic).copied()));
+        }
+        for name in halves {
+            tried.push(rights_check::joining(&half(&kafka, name), &plan.commands));
+        }
+        for name in halves {
+            // A worker that runs has another one, and is not fenced.
+            let id = transactional_id(&kafka, name, "check-config");
+            tried.push(rights_check::transactions(&half(&kafka, name), &id));
+        }
+        tried
+    });
+    Ok(tried.await.unwrap_or_default())
 }
 
 /// The topics as they must be; waits until they are, and for a Kafka that cannot be reached. Gives

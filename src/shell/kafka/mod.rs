@@ -26,6 +26,7 @@ mod producer_thread;
 mod reach;
 pub(in crate::shell) mod repeats;
 pub mod rights;
+pub mod rights_check;
 mod transaction;
 mod troubles;
 
@@ -43,7 +44,7 @@ pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
 pub use topics::{
     TopicError, TopicPlan, TopicReport, TopicShape, check_topics, create_topic, create_topics,
-    partition_count, partition_counts, topic_shapes,
+    message_limits, partition_count, partition_counts, topic_shapes,
 };
 
 pub(in crate::shell) use topics::message_bytes_min;
