@@ -12,7 +12,7 @@ use crate::shell::run::{self, Ended, SINGLE_COPY, StartError, TopicsReady};
 use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
 
-/// Exit codes: 0 drained, 1 not started, 64 configuration, 75 cut short, 78 topics changed.
+/// Exit codes: 0 drained, 1 cannot start and waiting would not help, 64 configuration, 75 cut short, 78 topics changed.
 pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
     if until_stdin_ends && let Err(error) = end_with_stdin() {
         return failed("the worker did not start", &error);
@@ -81,12 +81,23 @@ async fn try_out(config: &Config) -> bool {
         }
     };
     let options = run::kafka(config);
-    let topics = run::topics_ready(&options, &run::plan(config), &config.topics.commands).await;
+    let plan = run::plan(config);
+    let topics = run::topics_ready(&options, &plan, &config.topics.commands).await;
+    // Rights at topics that are not there say nothing.
+    let is_there = topics.is_ok();
     let topics = topics.map(|TopicsReady { lanes, single_copy }| match &single_copy[..] {
         [] => format!("{lanes} lanes"),
         topics => format!("{lanes} lanes, but {}: {SINGLE_COPY}", topics.join(", ")),
     });
     say("Kafka and topics", topics.map_err(|error| chain(&error)));
+    if is_there {
+        match run::try_rights(&options, &plan).await {
+            Ok(tried) => tried.into_iter().for_each(|(what, result)| say(&what, result)),
+            Err(error) => say("rights", Err(chain(&error))),
+        }
+    } else {
+        println!("skipped rights: they are tried once Kafka and topics are right");
+    }
     for account in &config.accounts {
         let one = Config { accounts: vec![account.clone()], ..config.clone() };
         let result = match run::clients(&one, None).await {

@@ -1,7 +1,8 @@
 //! `run`: a checked configuration becomes a working worker, until a signal ends it.
 //!
-//! Wrong topics are refused; a Kafka that cannot be reached is waited for, since an outage must not
-//! make an order pod crash.
+//! What can be put right without this process is waited for, be it a Kafka that cannot be reached, a
+//! topic that is not there or a right that is missing: a sidecar that ends keeps its pod's own
+//! containers from starting.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,9 +17,10 @@ use super::admin::{self, Admin, AdminError, Facts};
 use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
+use super::kafka::rights_check::Tried;
 use super::kafka::{
-    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, repeats,
-    topic_shapes,
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, message_limits,
+    repeats, rights_check, topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
@@ -57,6 +59,11 @@ fn list(problems: &[TopicProblem]) -> String {
     problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
 }
 
+/// In one line.
+fn reason(problems: &[TopicProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// How the worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -71,6 +78,8 @@ pub enum Ended {
 
 /// Waits before Kafka is asked again.
 const KAFKA_WAIT: Duration = Duration::from_secs(5);
+/// Before it is looked again whether the topics are as they must be, at first and at most.
+const TOPICS_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How often the runtime shows that it is alive.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Order events read ahead, in bytes, beyond which the order topics pause.
@@ -232,12 +241,8 @@ async fn work(
     (stats, traces): (Arc<Stats>, Traces),
     drain: CancellationToken,
 ) {
-    let half = |name: &str| KafkaOptions {
-        group_id: format!("{}.{name}", kafka.group_id),
-        group_instance_id: kafka.group_instance_id.clone(),
-        ..kafka.clone()
-    };
-    let transactional = |name: &str| format!("{}.{name}.{id}", kafka.group_id);
+    let half = |name: &str| half(&kafka, name);
+    let transactional = |name: &str| transactional_id(&kafka, name, &id);
     let dispatch = Dispatch {
         kafka: half("dispatch"),
         transactional_id: transactional("dispatch"),
@@ -282,14 +287,56 @@ async fn work(
     dispatch.stats.passed_overs.tell_rest();
 }
 
-/// The topics as they must be; waits for a Kafka that cannot be reached. Gives the number of
-/// partitions of the commands topic.
+/// The Kafka options of a half: it has a group of its own.
+fn half(kafka: &KafkaOptions, name: &str) -> KafkaOptions {
+    KafkaOptions { group_id: format!("{}.{name}", kafka.group_id), ..kafka.clone() }
+}
+
+/// Under which name a half writes its transactions.
+fn transactional_id(kafka: &KafkaOptions, half: &str, instance: &str) -> String {
+    format!("{}.{half}.{instance}", kafka.group_id)
+}
+
+/// Tries each right that `run` needs at the brokers; leaves nothing behind, and disturbs no worker
+/// that runs.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn try_rights(kafka: &KafkaOptions, plan: &TopicPlan) -> Result<Vec<Tried>, TopicError> {
+    let limits = message_limits(kafka, plan).await?;
+    let (kafka, plan) = (kafka.clone(), plan.clone());
+    let tried = tokio::task::spawn_blocking(move || {
+        let halves: &[&str] =
+            if plan.orders.is_empty() { &["dispatch"] } else { &["intake", "dispatch"] };
+        let mut tried = Vec::new();
+        for topic in plan.orders.iter().chain([&plan.commands, &plan.ledger]) {
+            tried.push(rights_check::reading(&kafka, topic));
+        }
+        for topic in [&plan.commands, &plan.ledger, &plan.outcomes, &plan.dead_letters] {
+            tried.push(rights_check::writing(&kafka, topic, limits.get(topic).copied()));
+        }
+        for name in halves {
+            tried.push(rights_check::joining(&half(&kafka, name), &plan.commands));
+        }
+        for name in halves {
+            // A worker that runs has another one, and is not fenced.
+            let id = transactional_id(&kafka, name, "check-config");
+            tried.push(rights_check::transactions(&half(&kafka, name), &id));
+        }
+        tried
+    });
+    Ok(tried.await.unwrap_or_default())
+}
+
+/// The topics as they must be; waits until they are, and for a Kafka that cannot be reached. Gives
+/// the number of partitions of the commands topic.
 async fn wait_for_topics(
     kafka: &KafkaOptions,
     plan: &TopicPlan,
     commands: &str,
     stats: &Stats,
 ) -> Result<u32, StartError> {
+    let mut wait = TOPICS_WAIT.0;
     loop {
         match topics_ready(kafka, plan, commands).await {
             Err(StartError::Kafka(error @ TopicError::Ask { .. })) => {
@@ -301,6 +348,22 @@ async fn wait_for_topics(
                     );
                 }
                 tokio::time::sleep(KAFKA_WAIT).await;
+            }
+            // Nothing was begun, so nothing is lost by waiting.
+            Err(StartError::Topics(problems)) => {
+                let reason = reason(&problems);
+                stats.board.topics_are_waited_for(&reason);
+                if let Some(again) = repeats::tell(&reason) {
+                    tracing::error!(
+                        reason,
+                        again,
+                        "the topics are not right, and the worker waits until they are: \
+                         `zerotouch-worker topics create` makes its own that are missing, \
+                         `zerotouch-worker check-config --connect` shows all that is wrong"
+                    );
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(TOPICS_WAIT.1);
             }
             Ok(TopicsReady { lanes, single_copy }) => {
                 if !single_copy.is_empty() {

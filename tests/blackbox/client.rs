@@ -102,6 +102,24 @@ impl Client {
         self.ask(&json!({"op": "may_write", "topic": topic, "allowed": allowed}));
     }
 
+    pub(crate) fn delete_topic(&mut self, topic: &str) {
+        self.ask(&json!({"op": "delete", "topic": topic}));
+    }
+
+    /// Grants the user `worker` an operation: on what, its name, `LITERAL` or `PREFIXED`, and which.
+    pub(crate) fn grant(&mut self, (kind, name, pattern, operation): (&str, &str, &str, &str)) {
+        self.ask(&json!({
+            "op": "grant", "kind": kind, "name": name, "pattern": pattern, "operation": operation
+        }));
+    }
+
+    /// Takes that back.
+    pub(crate) fn revoke(&mut self, (kind, name, pattern, operation): (&str, &str, &str, &str)) {
+        self.ask(&json!({
+            "op": "revoke", "kind": kind, "name": name, "pattern": pattern, "operation": operation
+        }));
+    }
+
     /// Writes records and waits until they are acknowledged; gives partition and offset of each.
     pub(crate) fn produce(&mut self, records: &[Record]) -> Vec<(i32, i64)> {
         let records: Vec<Value> = records.iter().map(to_json).collect();

@@ -10,6 +10,7 @@ import sys
 import time
 
 import confluent_kafka as kafka
+from confluent_kafka import admin
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -73,6 +74,30 @@ class Client:
         denied = AclBinding(*rule, AclOperation.WRITE, AclPermissionType.DENY)
         for made in self.admin.create_acls([others, denied]).values():
             made.result(TIMEOUT)
+        return {}
+
+    def delete(self, topic):
+        """Deletes a topic."""
+        self.admin.delete_topics([topic])[topic].result(TIMEOUT)
+        return {}
+
+    def grant(self, kind, name, pattern, operation):
+        """Lets the user `worker` do something."""
+        place = admin.ResourceType[kind], name, admin.ResourcePatternType[pattern]
+        who = "User:worker", "*"
+        allow = admin.AclOperation[operation], admin.AclPermissionType.ALLOW
+        for result in self.admin.create_acls([admin.AclBinding(*place, *who, *allow)]).values():
+            result.result(TIMEOUT)
+        return {}
+
+    def revoke(self, kind, name, pattern, operation):
+        """Takes that back."""
+        place = admin.ResourceType[kind], name, admin.ResourcePatternType[pattern]
+        who = "User:worker", "*"
+        allow = admin.AclOperation[operation], admin.AclPermissionType.ALLOW
+        asked = [admin.AclBindingFilter(*place, *who, *allow)]
+        for result in self.admin.delete_acls(asked).values():
+            result.result(TIMEOUT)
         return {}
 
     def produce(self, records):

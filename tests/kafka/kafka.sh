@@ -7,6 +7,7 @@
 #                                             after CONTROLLER_PORT if they are not given)
 # `run` ends, and ends its broker, when its standard input is closed: a test process that dies in
 # whatever way leaves no broker behind. With a file DIR/.temporary it then removes DIR as well.
+# KAFKA_MORE_PROPERTIES names a file beside this one that is added to server.properties.
 # ZEROTOUCH_TEST_CACHE says where the jars are kept; .cache in the repository otherwise.
 set -euo pipefail
 
@@ -50,6 +51,10 @@ run() {
   sed -e "s|@DIR@|$dir|g" -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller_port|g" \
     -e "s|@PROXIED_PORT@|$proxied_port|g" -e "s|@PROXY_PORT@|$proxy_port|g" \
     "$here/server.properties" >"$dir/server.properties"
+  # Of a key that is there twice the last value counts.
+  if [ -n "${KAFKA_MORE_PROPERTIES:-}" ]; then
+    cat "$here/$KAFKA_MORE_PROPERTIES" >>"$dir/server.properties"
+  fi
   local -a java=(java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1
     "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$jars/*")
   if [ ! -e "$dir/data/meta.properties" ]; then

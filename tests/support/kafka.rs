@@ -26,6 +26,8 @@ const SOUND_VERSION: &str = "4.2.2";
 /// A running broker, with a data directory of its own.
 pub(crate) struct Kafka {
     version: String,
+    /// Whether it checks what the worker may do; see `rights.properties`.
+    is_guarded: bool,
     dir: PathBuf,
     port: u16,
     controller_port: u16,
@@ -39,15 +41,27 @@ impl Kafka {
     /// The broker that all tests of this binary share: starting one takes about three seconds.
     pub(crate) fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| Kafka::of_version(VERSION))
+        SHARED.get_or_init(|| Kafka::of_version(VERSION, false))
     }
 
     /// A broker that this test alone may stop, kill and restart.
     pub(crate) fn start() -> Kafka {
-        Kafka::of_version(SOUND_VERSION)
+        Kafka::of_version(SOUND_VERSION, false)
     }
 
-    fn of_version(version: &str) -> Kafka {
+    /// A broker that all tests of this binary share, and that checks rights of those who come to
+    /// [`Kafka::guarded_servers`].
+    pub(crate) fn guarded() -> &'static Kafka {
+        static GUARDED: OnceLock<Kafka> = OnceLock::new();
+        GUARDED.get_or_init(|| Kafka::of_version(VERSION, true))
+    }
+
+    /// Where only the user `worker` gets in, and may do what was granted.
+    pub(crate) fn guarded_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.proxied_port)
+    }
+
+    fn of_version(version: &str, is_guarded: bool) -> Kafka {
         let version = std::env::var("KAFKA_VERSION").unwrap_or_else(|_| version.to_owned());
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let dir = tempfile::Builder::new().prefix("kafka-").tempdir_in(root).unwrap().keep();
@@ -55,7 +69,8 @@ impl Kafka {
         let [port, controller_port, proxied_port] = free_ports();
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let script = None;
-        let mut kafka = Kafka { version, dir, port, controller_port, proxied_port, proxy, script };
+        let mut kafka =
+            Kafka { version, is_guarded, dir, port, controller_port, proxied_port, proxy, script };
         kafka.launch();
         kafka
     }
@@ -116,14 +131,19 @@ impl Kafka {
     fn launch(&mut self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/kafka.sh");
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let advertised = match self.is_guarded {
+            true => self.proxied_port,
+            false => self.proxy.local_addr().unwrap().port(),
+        };
         let child = Command::new(script)
             .env("KAFKA_VERSION", &self.version)
+            .env("KAFKA_MORE_PROPERTIES", if self.is_guarded { "rights.properties" } else { "" })
             .arg("run")
             .arg(&self.dir)
             .arg(self.port.to_string())
             .arg(self.controller_port.to_string())
             .arg(self.proxied_port.to_string())
-            .arg(self.proxy.local_addr().unwrap().port().to_string())
+            .arg(advertised.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

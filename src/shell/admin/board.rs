@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::answers::Answers;
+use super::movement::Movement;
 use super::writes::Writes;
 use crate::engine::{HeadReport, Report};
 use crate::model::CallFailure;
@@ -45,6 +46,8 @@ pub(super) enum Stage {
     Starting,
     /// Kafka does not answer, for this reason.
     Waiting(String),
+    /// Kafka answers, and the topics are not as they must be, for this reason.
+    Wrong(String),
     /// The topics are as they must be.
     Ready,
 }
@@ -86,6 +89,15 @@ pub(in crate::shell) struct Lag {
     pub(in crate::shell) partition: i32,
     /// Records not worked off.
     pub(in crate::shell) records: i64,
+    /// How far it is worked off.
+    #[serde(skip)]
+    pub(in crate::shell) done: i64,
+    /// Whether anything of it, and not only the mark of a transaction, is to be worked off.
+    #[serde(skip)]
+    pub(in crate::shell) is_open: bool,
+    /// Whether anything of it is to be read.
+    #[serde(skip)]
+    pub(in crate::shell) is_unread: bool,
 }
 
 /// Dispatch, as it was a moment ago.
@@ -103,6 +115,8 @@ pub(in crate::shell) struct DispatchView {
     pub(in crate::shell) unread: Vec<i32>,
     /// How its consumer stands with brokers and group.
     pub(in crate::shell) standing: Standing,
+    /// Calls made by this process so far.
+    pub(in crate::shell) calls: u64,
     /// Commands without outcome.
     pub(in crate::shell) lag: Vec<Lag>,
 }
@@ -118,6 +132,9 @@ pub(in crate::shell) struct IntakeView {
     pub(in crate::shell) partitions: usize,
     /// Order events read and in no transaction yet.
     pub(in crate::shell) backlog: usize,
+    /// Order events taken in by this process so far.
+    #[serde(skip)]
+    pub(in crate::shell) taken_in: u64,
     /// Order events in the running transaction.
     pub(in crate::shell) in_transaction: usize,
     /// Whether reading is paused because of the backlog.
@@ -145,6 +162,8 @@ pub struct Board {
     beat: Mutex<Instant>,
     answers: Mutex<Answers>,
     writes: [Mutex<Writes>; 2],
+    /// Whether what there is to do is done.
+    pub(super) movement: Mutex<Movement>,
     /// Since when each latch of readiness is as it is.
     pub(super) since: Mutex<BTreeMap<String, (bool, Instant)>>,
 }
@@ -166,6 +185,7 @@ impl Default for Board {
             beat: Mutex::new(now),
             answers: Mutex::default(),
             writes: Default::default(),
+            movement: Mutex::default(),
             since: Mutex::default(),
         }
     }
@@ -189,6 +209,11 @@ impl Board {
     /// Kafka does not answer.
     pub(in crate::shell) fn kafka_is_waited_for(&self, reason: &str) {
         *locked(&self.stage) = Stage::Waiting(reason.to_owned());
+    }
+
+    /// The topics are not as they must be.
+    pub(in crate::shell) fn topics_are_waited_for(&self, reason: &str) {
+        *locked(&self.stage) = Stage::Wrong(reason.to_owned());
     }
 
     /// The topics have been checked.

@@ -13,7 +13,8 @@ use crate::shell::telemetry::metrics::Half;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Latch {
-    /// `kafka`, `topics`, `group`, `lanes`, `writes`, `account:<name>` or `draining`.
+    /// `kafka`, `topics`, `group`, `reading`, `lanes`, `writes`, `account:<name>`, `movement` or
+    /// `draining`.
     pub(super) name: String,
     /// Whether it is.
     pub(super) ok: bool,
@@ -34,6 +35,7 @@ impl Board {
             ("kafka".to_owned(), self.kafka()),
             ("topics".to_owned(), self.topics()),
             ("group".to_owned(), self.group()),
+            ("reading".to_owned(), self.reading()),
             ("lanes".to_owned(), lanes(view)),
             ("writes".to_owned(), self.writes(now)),
         ];
@@ -52,6 +54,7 @@ impl Board {
             };
             reasons.push((format!("account:{name}"), reason));
         }
+        reasons.push(("movement".to_owned(), self.movement(now)));
         let draining = if self.is_drained() {
             Some("drained; nothing is under way any more".to_owned())
         } else {
@@ -75,6 +78,7 @@ impl Board {
         match self.stage() {
             Stage::Starting => return Some("Kafka is asked for its topics".to_owned()),
             Stage::Waiting(reason) => return Some(reason),
+            Stage::Wrong(_) => return None,
             Stage::Ready => {}
         }
         self.halves().iter().find_map(|half| {
@@ -97,6 +101,7 @@ impl Board {
     fn topics(&self) -> Option<String> {
         match self.stage() {
             Stage::Ready => None,
+            Stage::Wrong(reason) => Some(reason),
             Stage::Starting | Stage::Waiting(_) => Some("not checked yet".to_owned()),
         }
     }
@@ -107,8 +112,9 @@ impl Board {
             match self.standing(*half) {
                 None => Some(format!("{name} has no session")),
                 Some(standing) => {
-                    let state = standing.outside?;
-                    Some(format!("{name} is not in its group: {state}"))
+                    let refused = standing.troubles.iter().find(|one| one.is_of_group());
+                    let why = refused.map(ToString::to_string).or(standing.outside)?;
+                    Some(format!("{name} is not in its group: {why}"))
                 }
             }
         })
@@ -120,6 +126,26 @@ impl Board {
             let name = half.as_str();
             Some(format!("the transactions of {name} keep failing; the last one: {reason}"))
         })
+    }
+
+    /// What stands still although there is work; a worker that drains may.
+    fn movement(&self, now: Instant) -> Option<String> {
+        let (intake, dispatch) = (self.intake(), self.dispatch());
+        let is_working = !self.is_draining();
+        let intake = intake.as_deref().filter(|_| is_working);
+        let dispatch = dispatch.as_deref().filter(|_| is_working);
+        locked(&self.movement).look(intake, dispatch, now)
+    }
+
+    /// What cannot be read, of both halves.
+    fn reading(&self) -> Option<String> {
+        let standing = self.halves().iter().filter_map(|half| self.standing(*half));
+        let troubles: Vec<String> = standing
+            .flat_map(|standing| standing.troubles)
+            .filter(|trouble| !trouble.is_of_group())
+            .map(|trouble| trouble.to_string())
+            .collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
     /// How the consumer of a half stands, while that has a session.
@@ -193,6 +219,7 @@ mod tests {
     fn view(lanes: Vec<LaneReport>, refused: Option<&str>) -> DispatchView {
         DispatchView {
             taken: Instant::now(),
+            calls: 0,
             report: Report { lanes, accounts: vec![account(refused)], ..Report::default() },
             heads: Arc::default(),
             heads_taken: Instant::now(),
@@ -218,6 +245,7 @@ mod tests {
             taken: Instant::now(),
             partitions: 1,
             backlog: 0,
+            taken_in: 0,
             in_transaction: 0,
             paused: false,
             standing: Standing::default(),

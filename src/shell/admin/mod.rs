@@ -10,6 +10,7 @@ mod client;
 mod connections;
 mod guard;
 mod latches;
+mod movement;
 mod routes;
 mod state;
 mod writes;

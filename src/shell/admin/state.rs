@@ -94,6 +94,7 @@ fn dispatch(stats: &Stats, now: Instant) -> Value {
         "unreadLanes": view.unread,
         "unreached": view.standing.unreached,
         "outside": view.standing.outside,
+        "troubles": view.standing.troubles,
         "lag": view.lag,
         "headsAgeSeconds": age(view.heads_taken, now),
         "heads": heads(&view, now),
@@ -133,6 +134,7 @@ mod tests {
         let stats = Stats::default();
         stats.board.show_dispatch(DispatchView {
             taken,
+            calls: 0,
             report: Report::default(),
             heads: Arc::new(vec![head]),
             heads_taken: taken,

@@ -83,11 +83,19 @@ impl Teller {
                 let done = is_known.then_some(lane.watermark)?;
                 let topic = Arc::clone(&dispatch.topics.commands);
                 let records = end.lag(Some(done));
-                Some(Lag { topic, partition: end.partition, records })
+                Some(Lag {
+                    topic,
+                    partition: end.partition,
+                    records,
+                    done,
+                    is_open: end.is_open(Some(done)),
+                    is_unread: end.is_unread(),
+                })
             };
             let taken = Instant::now();
             stats.board.show_dispatch(DispatchView {
                 taken,
+                calls: stats.calls(),
                 heads: Arc::clone(&self.heads),
                 heads_taken: self.heads_taken.unwrap_or(taken),
                 unread: unread.partitions().map(|partition| partition.0).collect(),

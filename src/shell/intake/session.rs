@@ -79,7 +79,8 @@ pub(super) struct Session {
     closing: BTreeSet<TopicPartition>,
     /// When the running transaction was handed over.
     began: Instant,
-    /// Behind the last order event of each partition that this session took in.
+    /// Behind the last order event of each partition that this session took in; where it began to
+    /// read before that.
     done: BTreeMap<TopicPartition, i64>,
     messages: Sender<Message>,
 }
@@ -224,6 +225,7 @@ impl Session {
                 }
             }
             ConsumerEvent::Records(records) => {
+                tell::begun(&mut self.done, &records);
                 self.due.get_or_insert_with(|| Instant::now() + self.intake.linger);
                 self.backlog.push(records);
             }
@@ -381,6 +383,7 @@ impl Session {
             taken: std::time::Instant::now(),
             partitions: self.owned.len(),
             backlog: self.backlog.len(),
+            taken_in: self.intake.stats.orders.get(),
             in_transaction: self.running.len(),
             paused: self.paused,
             standing,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::model::Action;
 use crate::shell::admin::Lag;
-use crate::shell::kafka::{End, TopicPartition};
+use crate::shell::kafka::{End, RecordBatch, TopicPartition};
 use crate::shell::telemetry::metrics::Part;
 
 use super::Intake;
@@ -41,6 +41,19 @@ pub(super) fn taken_in(intake: &Intake, (at, offset): (&TopicPartition, i64), ta
     stats.metrics.part(Part::Intake, took);
 }
 
+/// Notes where a partition begins to be read: from there on it is not worked off.
+pub(super) fn begun(done: &mut BTreeMap<TopicPartition, i64>, records: &RecordBatch) {
+    let mut last: Option<(&Arc<str>, i32)> = None;
+    for record in records.iter() {
+        let at = (record.topic(), record.partition());
+        if last != Some(at) {
+            last = Some(at);
+            let at = TopicPartition::new(Arc::clone(at.0), at.1);
+            done.entry(at).or_insert_with(|| record.offset());
+        }
+    }
+}
+
 /// How far the partitions of this session are from their ends.
 pub(super) fn lag(
     owned: &BTreeSet<TopicPartition>,
@@ -49,8 +62,15 @@ pub(super) fn lag(
 ) -> Vec<Lag> {
     let lag = |end: &End| {
         let at = owned.get(&TopicPartition::new(end.topic.as_str(), end.partition))?;
-        let records = end.lag(done.get(at).copied());
-        Some(Lag { topic: Arc::clone(&at.topic), partition: at.partition, records })
+        let known = done.get(at).copied();
+        Some(Lag {
+            topic: Arc::clone(&at.topic),
+            partition: at.partition,
+            records: end.lag(known),
+            done: known.unwrap_or_default(),
+            is_open: end.is_open(known),
+            is_unread: end.is_unread(),
+        })
     };
     ends.iter().filter_map(lag).collect()
 }

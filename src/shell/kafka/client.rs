@@ -205,6 +205,8 @@ fn consumer(options: &KafkaOptions, queued_max_kbytes: u32, config: &mut ClientC
 fn member(options: &KafkaOptions, config: &mut ClientConfig) {
     config.set("max.poll.interval.ms", millis(options.max_poll_interval));
     config.set("statistics.interval.ms", millis(TOLD_EVERY));
+    // A topic that is made, or made again, should be read soon; the client's own time is 5 min.
+    default(config, "topic.metadata.refresh.interval.ms", &30_000);
     if let Some(id) = &options.group_instance_id {
         config.set("group.instance.id", id);
     }
@@ -367,7 +369,11 @@ mod tests {
     #[test]
     fn no_client_lets_a_property_be_set_that_is_the_workers_own() {
         // What the worker sets is its own, but for what is a default only.
-        let defaults = |key: &str| key.starts_with("fetch.") || key.ends_with("backoff.max.ms");
+        let defaults = |key: &str| {
+            key.starts_with("fetch.")
+                || key.ends_with("backoff.max.ms")
+                || key.ends_with("refresh.interval.ms")
+        };
         for role in ROLES {
             let own = config(&KafkaOptions::default(), role).unwrap();
             for key in own.config_map().keys().filter(|key| !defaults(key)) {

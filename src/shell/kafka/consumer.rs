@@ -125,13 +125,8 @@ impl Consumer {
         sink: impl Fn(ConsumerEvent) + Send + 'static,
     ) -> Result<Self, ClientError> {
         const CLIENT: &str = "consumer";
-        // librdkafka names no topic when it tells of an end.
-        let single = match topics {
-            [topic] => Some(Arc::from(*topic)),
-            _ => None,
-        };
         let told = Told::default();
-        let client = config(kafka, Role::Member { report_ends: single.is_some() })?
+        let client = config(kafka, Role::Member { report_ends: topics.len() == 1 })?
             .create_with_context(RebalanceContext::new(kafka, told.clone()))
             .map_err(|error| refused(CLIENT, &error))?;
         let (commands, inbox) = mpsc::channel();
@@ -139,7 +134,7 @@ impl Consumer {
         let silence_max = kafka.session_timeout.min(kafka.max_poll_interval) * 4 / 5;
         let limits = Limits { silence_max, outside_max: membership::limit(kafka) };
         let (sink, own) = (Box::new(sink), commands.clone());
-        let member = Member::new(client, options, limits, single, own, sink);
+        let member = Member::new(client, options, limits, (kafka, topics), own, sink);
         member.subscribe(topics).map_err(|error| refused(CLIENT, &error))?;
         let thread = thread::Builder::new()
             .name("kafka-consumer".into())

@@ -11,20 +11,30 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
+use super::client::KafkaOptions;
 use super::consumer::{Command, ConsumerEvent, ConsumerOptions, Mode};
+use super::examine::{Examiner, Place};
 use super::offsets::{Client, Query, Start, begin, committed};
+use super::reach;
 use super::rebalance::{
     GroupMetadata, Held, LostPartitions, Notice, assign, list, names, unassign,
 };
 use super::record::RecordBatch;
+use super::repeats;
+use super::rights::Right;
+use super::troubles::{Trouble, Troubles};
 
 /// How long one poll waits: a command waits for as long at most.
 const POLL_WAIT: Duration = Duration::from_millis(10);
+/// A refusal of the group is not over before: that the group counts a member in may be known from
+/// before the refusal.
+const REFUSED_MIN: Duration = Duration::from_secs(8);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Owned, and not to be read before it is told from where.
@@ -59,6 +69,11 @@ pub(super) struct Member {
     starts: Vec<Start>,
     epoch: u64,
     limits: Limits,
+    /// What is in the way of reading, and who looks at it.
+    troubles: Troubles,
+    /// When the group refused this member last.
+    refused: Option<Instant>,
+    examiner: Examiner,
     /// When librdkafka was last asked for events.
     polled: Instant,
     /// When there was last no notice to be answered, as far as librdkafka had been asked.
@@ -70,11 +85,19 @@ impl Member {
         client: Client,
         options: ConsumerOptions,
         limits: Limits,
-        single: Option<Arc<str>>,
+        (kafka, topics): (&KafkaOptions, &[&str]),
         commands: Sender<Command>,
         sink: Box<dyn Fn(ConsumerEvent) + Send>,
     ) -> Self {
+        // librdkafka names no topic when it tells of an end.
+        let single = match topics {
+            [topic] => Some(Arc::from(*topic)),
+            _ => None,
+        };
         Self {
+            troubles: Troubles::new(kafka.group_id.clone()),
+            examiner: Examiner::new(kafka, topics),
+            refused: None,
             client,
             options,
             single,
@@ -107,6 +130,7 @@ impl Member {
             self.answer_queries();
             self.begin_starts();
             self.read();
+            self.look();
             if !self.serve_notices() {
                 let waited = self.settled.elapsed();
                 break format!(
@@ -116,7 +140,8 @@ impl Member {
             }
             let outside = self.client.context().outside_for(self.limits.outside_max);
             if let Some(reason) = outside {
-                break reason;
+                let known = self.troubles.get().into_iter().find(Trouble::is_of_group);
+                break known.map_or(reason, |trouble| trouble.to_string());
             }
         };
         self.lose_everything(reason);
@@ -312,7 +337,44 @@ impl Member {
         }
     }
 
-    fn on_poll_error(&self, error: &KafkaError) {
+    /// Looks at what cannot be read, if something cannot.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let (client, phases) = (&self.client, &self.phases);
+        let places = || places(client, phases);
+        let mut has_changed = self.examiner.turn(now, &mut self.troubles, places);
+        let of_group = |trouble: &Trouble| trouble.is_of_group();
+        let is_in = || self.client.context().is_in();
+        if self.refused.is_some_and(|refused| now - refused > REFUSED_MIN) && is_in() {
+            self.refused = None;
+            self.troubles.replace(Vec::new(), of_group, now);
+            has_changed = true;
+        }
+        if has_changed {
+            self.client.context().show_troubles(self.troubles.get());
+        }
+    }
+
+    /// What librdkafka tells once, and mends itself if it can: it is looked at until it is over.
+    fn on_trouble(&mut self, code: RDKafkaErrorCode) {
+        let Some(reason) = self.client.context().last_complaint(code) else { return };
+        let now = Instant::now();
+        if code == RDKafkaErrorCode::GroupAuthorizationFailed {
+            let group = self.client.context().group();
+            self.refused = Some(now);
+            self.troubles.add(Trouble::NoRight(Right::join(group)), now);
+            self.troubles.tell(now);
+            self.client.context().show_troubles(self.troubles.get());
+            return;
+        }
+        let group = self.client.context().group();
+        if let Some(again) = repeats::tell(&format!("{group}: {reason}")) {
+            tracing::warn!(group, %code, again, "the consumer reports an error: {reason}");
+        }
+        self.examiner.want(now);
+    }
+
+    fn on_poll_error(&mut self, error: &KafkaError) {
         if let KafkaError::PartitionEOF(partition) = *error {
             let Some(topic) = &self.single else { return };
             let partition = TopicPartition { topic: Arc::clone(topic), partition };
@@ -321,10 +383,15 @@ impl Member {
             }
             return;
         }
-        // The context has been told of it already, with a reason; what is not fatal librdkafka
-        // mends itself.
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            (self.sink)(ConsumerEvent::Error { fatal: true, text: error.to_string() });
+        // The context has been told of it already, with a reason.
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => {
+                (self.sink)(ConsumerEvent::Error { fatal: true, text: error.to_string() });
+            }
+            KafkaError::MessageConsumption(code) if !reach::is_of_the_way(*code) => {
+                self.on_trouble(*code);
+            }
+            _ => {}
         }
     }
 
@@ -394,6 +461,20 @@ impl Member {
     }
 }
 
+/// The partitions that are read, and from where, as far as that is known.
+fn places(client: &Client, phases: &BTreeMap<Arc<str>, BTreeMap<i32, Phase>>) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (topic, partitions) in phases {
+        for (partition, phase) in partitions {
+            let Phase::Reading { next } = *phase else { continue };
+            let partition = TopicPartition { topic: Arc::clone(topic), partition: *partition };
+            let position = client.context().position(&partition);
+            places.push((partition, position.or_else(|| (next > 0).then_some(next))));
+        }
+    }
+    places
+}
+
 impl Drop for Member {
     /// librdkafka closes only once every notice has been answered.
     fn drop(&mut self) {
@@ -402,6 +483,9 @@ impl Drop for Member {
         for held in std::mem::take(&mut self.held) {
             self.give_up(&held);
         }
+        // Closing alone leaves a member in the group that owns nothing, since it has just joined
+        // or is about to: the others would wait for it until its session ends.
+        self.client.unsubscribe();
         while let Some(notice) = context.next_notice() {
             let answer = match notice {
                 Notice::Assign(partitions) => assign(&self.client, &partitions),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::TopicPartition;
+
 #[derive(Deserialize)]
 struct Statistics<'a> {
     #[serde(borrow, default)]
@@ -23,8 +25,11 @@ struct Partition {
     ls_offset: i64,
     /// Behind the last record that was handed over.
     app_offset: i64,
-    /// Where fetching began.
+    /// Where fetching goes on.
     next_offset: i64,
+    /// Records that are fetched and not handed over.
+    #[serde(default)]
+    fetchq_cnt: u64,
 }
 
 /// Where a partition ends, and how far it was read.
@@ -38,9 +43,30 @@ pub(in crate::shell) struct End {
     end: i64,
     /// Behind the last record that was handed over.
     position: i64,
+    /// Whether there is more to be handed over.
+    is_unread: bool,
 }
 
 impl End {
+    /// Whether there are records that were not handed over: more than the mark of a transaction.
+    pub(in crate::shell) fn is_unread(&self) -> bool {
+        self.is_unread
+    }
+
+    /// Whether there are records behind `done`, handed over or not.
+    pub(in crate::shell) fn is_open(&self, done: Option<i64>) -> bool {
+        self.is_unread || done.is_some_and(|done| self.position > done)
+    }
+
+    pub(super) fn is_of(&self, partition: &TopicPartition) -> bool {
+        self.partition == partition.partition && self.topic == *partition.topic
+    }
+
+    /// Behind the last record that was handed over, or where reading begins.
+    pub(super) fn position(&self) -> i64 {
+        self.position
+    }
+
     /// Records behind `done`, which is where working them off has come to; what was handed over if
     /// that is not known. The mark with which the last transaction ended counts as one.
     pub(in crate::shell) fn lag(&self, done: Option<i64>) -> i64 {
@@ -54,11 +80,12 @@ pub(super) fn read(statistics: &[u8]) -> Vec<End> {
     let mut ends = Vec::new();
     for (name, Topic { partitions }) in topics {
         for told in partitions.into_values() {
-            let Partition { partition, ls_offset: end, app_offset, next_offset } = told;
+            let Partition { partition, ls_offset: end, app_offset, next_offset, fetchq_cnt } = told;
             // Negative: not known.
             if partition >= 0 && end >= 0 && next_offset >= 0 {
                 let position = if app_offset >= 0 { app_offset } else { next_offset };
-                ends.push(End { topic: name.to_owned(), partition, end, position });
+                let is_unread = next_offset < end || fetchq_cnt > 0;
+                ends.push(End { topic: name.to_owned(), partition, end, position, is_unread });
             }
         }
     }
@@ -70,7 +97,7 @@ mod tests {
     use super::*;
 
     fn end(partition: i32, end: i64, position: i64) -> End {
-        End { topic: "orders".into(), partition, end, position }
+        End { topic: "orders".into(), partition, end, position, is_unread: true }
     }
 
     #[test]
@@ -84,6 +111,21 @@ mod tests {
         assert_eq!(read(told), [end(0, 12, 7), end(1, 4, 3)]);
         assert_eq!(read(b"{}"), []);
         assert_eq!(read(b"garbage"), []);
+    }
+
+    #[test]
+    fn the_mark_of_a_transaction_at_the_end_is_nothing_to_be_read() {
+        let told = |next: i64, queued: u64| {
+            let told = format!(
+                r#"{{"topics":{{"orders":{{"partitions":{{"0":{{"partition":0,"ls_offset":12,
+                    "app_offset":11,"next_offset":{next},"fetchq_cnt":{queued}}}}}}}}}}}"#
+            );
+            read(told.as_bytes()).remove(0)
+        };
+        assert!(told(11, 0).is_unread() && told(12, 1).is_unread());
+        assert!(!told(12, 0).is_unread());
+        assert!(!told(12, 0).is_open(Some(11)) && told(12, 0).is_open(Some(10)));
+        assert!(!told(12, 0).is_open(None) && told(11, 0).is_open(None));
     }
 
     #[test]

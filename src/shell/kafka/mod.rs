@@ -20,17 +20,23 @@ mod complaints;
 mod consumer_thread;
 mod deliveries;
 mod ends;
+mod examine;
 mod membership;
 mod offsets;
 mod producer_thread;
 mod reach;
 pub(in crate::shell) mod repeats;
+pub mod rights;
+pub mod rights_check;
 mod transaction;
+mod troubles;
 
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
 pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
 pub(in crate::shell) use ends::End;
 pub(in crate::shell) use rebalance::Standing;
+#[cfg(test)]
+pub(in crate::shell) use troubles::Trouble;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use producer::{
@@ -41,7 +47,7 @@ pub use record::{RecordBatch, RecordView};
 pub use topic_check::TopicProblem;
 pub use topics::{
     TopicError, TopicPlan, TopicReport, TopicShape, check_topics, create_topic, create_topics,
-    partition_count, partition_counts, topic_shapes,
+    message_limits, partition_count, partition_counts, topic_shapes,
 };
 
 pub(in crate::shell) use topics::message_bytes_min;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
 use super::complaints::Worst;
@@ -35,6 +35,25 @@ const SILENT: &str = "connections are cut off, or never come about; the client d
 fn is_reached(statistics: &[u8]) -> Option<bool> {
     let Statistics { brokers } = serde_json::from_slice(statistics).ok()?;
     Some(brokers.values().any(|broker| CONNECTED.contains(&broker.state)))
+}
+
+/// Whether an error says that brokers are not reached, which is told here, and not that they
+/// refuse something.
+pub(super) fn is_of_the_way(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::Authentication
+            | Code::SSL
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::PartitionEOF
+    )
 }
 
 /// Groups whose brokers were lost when their member was made anew, and since when.
@@ -102,8 +121,6 @@ impl Drop for Reach {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::error::RDKafkaErrorCode;
-
     use super::*;
 
     fn told(states: [&str; 2]) -> Vec<u8> {

@@ -16,7 +16,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{
     BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
 };
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use serde::Serialize;
@@ -27,6 +27,7 @@ use super::consumer::Command;
 use super::ends::{self, End};
 use super::membership::Membership;
 use super::reach::Reach;
+use super::troubles::Trouble;
 use crate::shell::lock::locked;
 
 /// Membership of the group in one ownership epoch. A transaction whose contents were decided in
@@ -99,6 +100,9 @@ pub(in crate::shell) struct Standing {
     /// In which state the client is while the group does not count it in; none if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::shell) outside: Option<String>,
+    /// What it cannot read, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::shell) troubles: Vec<Trouble>,
 }
 
 /// The standing, and where the partitions end, for those who watch.
@@ -117,6 +121,9 @@ impl Told {
 
 /// librdkafka's callbacks: they only leave notices.
 pub(super) struct RebalanceContext {
+    group: String,
+    /// The last complaint: it has the words that an error of a poll has not.
+    complaint: Mutex<Option<(RDKafkaErrorCode, String)>>,
     membership: Mutex<Membership>,
     reach: Mutex<Reach>,
     told: Told,
@@ -130,6 +137,8 @@ impl RebalanceContext {
         let membership = Membership::new(options.group_protocol, Instant::now());
         told.set_outside(&membership);
         Self {
+            group: options.group_id.clone(),
+            complaint: Mutex::default(),
             membership: Mutex::new(membership),
             reach: Mutex::new(Reach::new(options.group_id.clone())),
             told,
@@ -154,6 +163,32 @@ impl RebalanceContext {
         self.told.set_outside(&membership);
     }
 
+    /// Whether the group counts this member in, as far as is known.
+    pub(super) fn is_in(&self) -> bool {
+        locked(&self.membership).outside().is_none()
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// What was complained of last, if that was this error.
+    pub(super) fn last_complaint(&self, code: RDKafkaErrorCode) -> Option<String> {
+        let (_, reason) = locked(&self.complaint).take().filter(|(known, _)| *known == code)?;
+        Some(reason)
+    }
+
+    /// Puts up what cannot be read.
+    pub(super) fn show_troubles(&self, troubles: Vec<Trouble>) {
+        locked(&self.told.0).0.troubles = troubles;
+    }
+
+    /// From where a partition is read, as was told last.
+    pub(super) fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        let told = locked(&self.told.0);
+        told.1.iter().find(|end| end.is_of(partition)).map(End::position)
+    }
+
     pub(super) fn next_notice(&self) -> Option<Notice> {
         locked(&self.notices).pop_front()
     }
@@ -171,6 +206,9 @@ impl ClientContext for RebalanceContext {
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
         locked(&self.reach).complain(&error, reason, Instant::now());
+        if let Some(code) = error.rdkafka_error_code() {
+            *locked(&self.complaint) = Some((code, reason.to_owned()));
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

@@ -157,6 +157,24 @@ pub async fn check_topics(
     Ok(topic_check::problems(plan, options, &counts, &settings))
 }
 
+/// The largest batch that each of the worker's own topics takes, as far as that can be read.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn message_limits(
+    options: &KafkaOptions,
+    plan: &TopicPlan,
+) -> Result<BTreeMap<String, i64>, TopicError> {
+    let own = [&plan.commands, &plan.ledger, &plan.outcomes, &plan.dead_letters];
+    let own: Vec<&str> = own.iter().map(|topic| topic.as_str()).collect();
+    let settings = settings(&admin(options)?, options, &own).await?;
+    let limit = |(topic, settings): (String, Settings)| {
+        let bytes = settings.ok()?.get("max.message.bytes")?.parse().ok()?;
+        Some((topic, bytes))
+    };
+    Ok(settings.into_iter().filter_map(limit).collect())
+}
+
 /// What metadata say of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicShape {
