@@ -126,7 +126,8 @@ fn produce(shared: &Shared, producer: usize) {
             payload: Some(format!("{producer} {number}").into_bytes()),
             headers: Vec::new(),
         };
-        let records = Arc::new((0..RECORDS).map(record).collect::<Vec<_>>());
+        let records: Vec<OutRecord> = (0..RECORDS).map(record).collect();
+        let records = Arc::new(records);
         let (reply, answer) = mpsc::channel();
         let transaction = Transaction { records, ..Transaction::default() };
         client.commit(transaction, move |result| reply.send(result).unwrap());

@@ -1,5 +1,5 @@
-//! Records that are larger than what may be written of them harm only themselves: they are shortened,
-//! and say so.
+//! Records that are larger than what may be written of them harm only themselves: they are
+//! shortened, and say so.
 
 use crate::asking::{ADMIN, Admin, value};
 use crate::client::Record;

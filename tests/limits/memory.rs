@@ -37,8 +37,10 @@ fn tell(what: &str, worker: &Process) {
 /// A worker within a limit of memory; without one where no cgroup can be had.
 fn limited(world: &mut World, limit: u64) -> (Process, Option<Group>) {
     let group = Group::new("memory", &[("memory.limit_in_bytes", limit)]);
-    let by = group.as_ref().map(Group::entering).unwrap_or_default();
-    let by: Vec<&str> = by.iter().map(String::as_str).collect();
+    // As in the image.
+    let mut by = vec!["env", "MALLOC_ARENA_MAX=2"];
+    let entering = group.as_ref().map(Group::entering).unwrap_or_default();
+    by.extend(entering.iter().map(String::as_str));
     let worker = world.worker_by(&by);
     Admin::of(&worker).wait_until_ready();
     (worker, group)

@@ -61,12 +61,12 @@ pub(super) fn take(intake: &Intake, record: &RecordView<'_>, rooms: Rooms) -> Ta
     let now = Timestamp::now();
     match event_of(intake, record, &source) {
         Ok(mut event) => {
-            let trace = EventTrace::of_event(&intake.traces, &mut event, &source);
+            let mut trace = EventTrace::of_event(&intake.traces, &mut event, &source);
             let traceparent = event.traceparent.clone();
             let origin = (&source, named_time(intake, record));
-            match lines(intake, event, origin, (now, rooms), trace) {
-                Ok(taken) => Taken { traceparent, ..taken },
-                Err((bytes, trace)) => {
+            match lines(intake, event, origin, (now, rooms), &mut trace) {
+                Ok(taken) => Taken { trace, traceparent, ..taken },
+                Err(CommandTooLarge { bytes }) => {
                     let taken = reject(intake, record, too_large(bytes), rooms);
                     Taken { trace: rejected(trace, &taken), ..taken }
                 }
@@ -206,30 +206,34 @@ fn reject(intake: &Intake, record: &RecordView<'_>, rejection: Rejection, rooms:
     }
 }
 
-/// What follows from the lines of an event; the bytes of a command that does not fit, if there is
-/// one.
+/// A command that follows from an event does not fit into a record.
+struct CommandTooLarge {
+    bytes: usize,
+}
+
+/// What follows from the lines of an event.
 fn lines(
     intake: &Intake,
     event: OrderEvent,
     origin: (&Source, Option<Timestamp>),
     (now, rooms): (Timestamp, Rooms),
-    trace: Option<EventTrace>,
-) -> Result<Taken, (usize, Option<EventTrace>)> {
+    trace: &mut Option<EventTrace>,
+) -> Result<Taken, CommandTooLarge> {
     let mut records = Some(Vec::with_capacity(event.devices.len().min(16)));
-    let mut taken = Taken { trace, at: now, ..Taken::default() };
+    let mut taken = Taken { at: now, ..Taken::default() };
     for line in Lines::new(event, origin, now, &intake.options) {
         let (record, short) = line_record(intake, &line, rooms);
         match line {
             Intaken::Command(command) => {
                 taken.commands[command.action as usize] += 1;
                 if record.bytes() > intake.kafka.record_bytes_max as usize {
-                    return Err((record.bytes(), taken.trace));
+                    return Err(CommandTooLarge { bytes: record.bytes() });
                 }
             }
             Intaken::Refused(refused) => {
                 taken.outcomes += 1;
                 taken.shortened.outcomes += u64::from(short);
-                if let Some(trace) = &mut taken.trace {
+                if let Some(trace) = &mut *trace {
                     trace.refused(&refused);
                 }
                 taken.decided.add_refused(&refused.command, &refused.verdict);
