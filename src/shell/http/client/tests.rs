@@ -260,7 +260,8 @@ async fn a_poll_reads_the_operation_under_its_whole_name() {
 
 #[tokio::test]
 async fn a_result_in_a_wrong_form_harms_no_other_and_those_beyond_the_bound_are_not_kept() {
-    let item = |status: serde_json::Value| json!({"claim": {"deviceIdentifier": {"imei": IMEI}}, "result": {"status": status}});
+    let claim = json!({"deviceIdentifier": {"imei": IMEI}});
+    let item = |status: serde_json::Value| json!({"claim": claim, "result": {"status": status}});
     let status = json!("SINGLE_DEVICE_STATUS_SUCCESS");
     let items = [item(json!(5)), item(status.clone()), json!({}), json!({}), item(status)];
     let reply = json!({"done": true, "response": {"perDeviceStatus": items}}).to_string();
