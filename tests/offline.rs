@@ -107,7 +107,8 @@ fn tokens_and_calls_go_through_the_proxy_with_its_password_and_past_it_where_no_
     let key = key_file(folder.path(), "https://tokens.invalid/token");
     let (address, asked) = proxy();
     let config = config(&format!(
-        "default_account = \"without\"\n[admin]\nlisten = \"off\"\n[api]\nendpoint = \"https://api.invalid\"\n\
+        "default_account = \"without\"\n[admin]\nlisten = \"off\"\n\
+         [api]\nendpoint = \"https://api.invalid\"\n\
          [[accounts]]\nname = \"with-key\"\npartner_id = 1\n\
          auth = {{ kind = \"service_account_key\", file = {key:?} }}\n\
          [[accounts]]\nname = \"without\"\npartner_id = 2\nauth = {{ kind = \"none\" }}\n"

@@ -33,10 +33,11 @@ const ENGINE_OPTIONS: [&str; 6] =
     ["options", "AccountOptions", "GuardMode", "Installation", "Options", "IntakeOptions"];
 
 /// Crates with which things are done, and where they may be named.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("tokio", &["shell", "sandbox/http", "sandbox/args", "demo", "cli", "main"]),
     ("tokio_util", &["shell", "sandbox/http", "sandbox/args", "demo", "cli", "main"]),
     ("axum", &["shell", "sandbox/http", "demo"]),
+    ("hyper", &["shell"]),
     ("hyper_util", &["shell", "sandbox/http"]),
     // To the configuration it says which properties there are.
     ("rdkafka", &["shell", "demo", "config"]),

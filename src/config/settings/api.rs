@@ -21,9 +21,10 @@ pub struct ApiSettings {
     /// Longest wait for a whole reply. At least `connect_timeout`.
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
     pub request_timeout: Span,
-    /// Largest reply, unpacked, in bytes, for each call under way; a larger one counts as broken.
-    /// The result of 1000 devices takes about 0.6 MB, and the metadata sent with them. At least
-    /// 1000 bytes for each device of `batch.items_max`.
+    /// Largest reply to a poll, unpacked, in bytes, for each one under way; a larger one counts as
+    /// broken. Submits and lookups have a bound of 1 MiB. The result of 1000 devices takes about
+    /// 0.6 MB, and the metadata sent with them. At least 1000 bytes for each device of
+    /// `batch.items_max`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "2GiB"))]
     pub response_memory: ByteSize,
     /// File of certificates (PEM) to trust beside the usual ones.

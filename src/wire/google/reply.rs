@@ -1,9 +1,10 @@
 //! The reply to a poll, read as a stream: what it takes in memory depends on what was sent, and not
 //! on what came back.
 //!
-//! Each result becomes ours at once and is forgotten in the API's form. A result that cannot be read
-//! is no result: its device is looked up, the others count. Of more results than there can be, those
-//! beyond are not kept, but they are read: one that contradicts a kept one makes both worthless.
+//! Each result becomes ours at once and is forgotten in the API's form. A result that cannot be
+//! read is no result: its device is looked up, the others count. Of more results than there can be,
+//! those beyond are not kept, but they are read: one that contradicts a kept one makes both
+//! worthless.
 
 use std::collections::HashMap;
 use std::fmt;

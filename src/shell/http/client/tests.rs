@@ -260,8 +260,9 @@ async fn a_poll_reads_the_operation_under_its_whole_name() {
 }
 
 #[tokio::test]
-async fn one_result_in_a_wrong_form_harms_no_other_and_results_beyond_the_bound_are_not_kept() {
-    let item = |status: serde_json::Value| json!({"claim": {"deviceIdentifier": {"imei": IMEI}}, "result": {"status": status}});
+async fn a_result_in_a_wrong_form_harms_no_other_and_those_beyond_the_bound_are_not_kept() {
+    let claim = json!({"deviceIdentifier": {"imei": IMEI}});
+    let item = |status: serde_json::Value| json!({"claim": claim, "result": {"status": status}});
     let status = json!("SINGLE_DEVICE_STATUS_SUCCESS");
     let items = [item(json!(5)), item(status.clone()), json!({}), json!({}), item(status)];
     let reply = json!({"done": true, "response": {"perDeviceStatus": items}}).to_string();
@@ -270,7 +271,8 @@ async fn one_result_in_a_wrong_form_harms_no_other_and_results_beyond_the_bound_
     let observer = Some(crate::shell::telemetry::metrics::CallObserver::new(&stats));
     let options = ClientOptions { results_max: 2, observer, ..options(&fake.url()) };
     let client = ResellerClient::new(options).await.unwrap();
-    let Ok(OperationReply::Done { results }) = client.poll("operations/1").await else { panic!() };
+    let reply = client.poll("operations/1").await;
+    let Ok(OperationReply::Done { results }) = reply else { panic!("{reply:?}") };
     assert_eq!(results.len(), 2);
     assert_eq!(results[0].verdict, DeviceVerdict::Succeeded { device_id: None });
     let text = crate::shell::telemetry::metrics::text(&stats, &[]);

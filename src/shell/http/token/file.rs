@@ -1,7 +1,7 @@
 //! A credentials file that may change while the worker runs: a mounted secret is replaced under it.
 //!
-//! Its content is compared, not its times: a link that is turned to another file, a copy with an old
-//! date and a file written twice within a second are all seen.
+//! Its content is compared, not its times: a link that is turned to another file, a copy with an
+//! old date and a file written twice within a second are all seen.
 
 use std::io;
 use std::path::{Path, PathBuf};
