@@ -49,6 +49,7 @@ impl Answers {
             Some(
                 CallFailure::Rejected { .. }
                 | CallFailure::Throttled { .. }
+                | CallFailure::Forbidden { .. }
                 | CallFailure::Unauthorised { .. }
                 | CallFailure::NotFound,
             )

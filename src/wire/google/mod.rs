@@ -7,8 +7,10 @@
 mod build;
 mod device;
 pub mod failure;
+mod lenient;
 mod lookup;
 mod method;
+mod named;
 mod operation;
 mod requests;
 pub mod results;

@@ -42,6 +42,7 @@ pub struct DevicesOperationResponse {
     /// Devices that succeeded.
     pub success_count: i32,
     /// One item a device, at best.
+    #[serde(deserialize_with = "super::lenient::each")]
     pub per_device_status: Vec<OperationPerDevice>,
 }
 

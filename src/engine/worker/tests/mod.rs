@@ -6,5 +6,6 @@ mod refusals;
 mod replay;
 mod restarts;
 mod rules;
+mod suspects;
 mod trail;
 mod world;

@@ -32,6 +32,8 @@ pub struct Metrics {
     api_calls: IntCounterVec,
     api_seconds: HistogramVec,
     lost_answers: IntCounter,
+    split: IntCounter,
+    set_aside: IntCounter,
     retries: IntCounterVec,
     quota_wait: CounterVec,
     transactions: HistogramVec,
@@ -58,6 +60,8 @@ impl Default for Metrics {
             api_calls: counter_vec(&registry, &table::API_CALLS),
             api_seconds: histogram_vec(&registry, &table::API_SECONDS),
             lost_answers: count(&table::LOST_ANSWERS),
+            split: count(&table::SPLIT),
+            set_aside: count(&table::SET_ASIDE),
             retries: counter_vec(&registry, &table::RETRIES),
             quota_wait: made(
                 CounterVec::new(opts(&table::QUOTA_WAIT), table::QUOTA_WAIT.labels),
@@ -89,7 +93,9 @@ impl Metrics {
                 self.outcomes.with_label_values(&[action, status.as_str(), ""]);
             }
             // A person has to look at each of these, so that an alert must see the first one.
-            for code in [FailureCode::DeadlineExceeded, FailureCode::ResultMissing] {
+            for code in
+                [FailureCode::DeadlineExceeded, FailureCode::ResultMissing, FailureCode::NoAnswer]
+            {
                 let status = Status::Unresolved.as_str();
                 self.outcomes.with_label_values(&[action, status, code.as_str()]);
             }
