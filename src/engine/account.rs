@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::{Action, Purpose};
 
 use super::batch::BatchIx;
@@ -58,6 +60,14 @@ struct Refusal {
     because: Option<String>,
 }
 
+/// A wait that the API has asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) until: Mono,
+    pub(crate) since_at: Timestamp,
+    pub(crate) until_at: Timestamp,
+}
+
 /// What an account is waiting to do.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -72,6 +82,20 @@ pub(crate) struct Account {
     pub(crate) polls: VecDeque<BatchIx>,
     /// Batches to be sent once more.
     pub(crate) resends: VecDeque<BatchIx>,
+    /// Batches that something speaks against, to be sent once more in their share of the quota.
+    pub(crate) suspects: VecDeque<BatchIx>,
+    /// Of these, how many are between intent and answer.
+    pub(crate) probes: usize,
+    /// Batches that something speaks against and that are not accepted; they take no place of others.
+    pub(crate) aside: usize,
+    /// Calls that worked, one number for each kind, in the order of [`Kind::ALL`].
+    pub(crate) answered: [u64; 3],
+    /// Submits refused without a reason (403, 404) since the last one that was accepted.
+    pub(crate) doubts: u32,
+    /// Batches taken apart since then although nothing else had been accepted meanwhile.
+    pub(crate) blind: u32,
+    /// What the API asked to be waited for, if that is told.
+    pub(crate) asked_to_wait: Option<Wait>,
     /// Devices to be looked up.
     pub(crate) lookups: VecDeque<SlotRef>,
     pub(crate) lookups_running: usize,
@@ -106,6 +130,13 @@ impl Account {
             batchers: Default::default(),
             polls: VecDeque::new(),
             resends: VecDeque::new(),
+            suspects: VecDeque::new(),
+            probes: 0,
+            aside: 0,
+            answered: [0; 3],
+            doubts: 0,
+            blind: 0,
+            asked_to_wait: None,
             lookups: VecDeque::new(),
             lookups_running: 0,
             batches: 0,
@@ -117,6 +148,16 @@ impl Account {
             starved_before: Duration::ZERO,
             lookup_turn: false,
         }
+    }
+
+    /// Whether a submit is between intent and answer.
+    pub(crate) fn is_submitting(&self) -> bool {
+        self.probes > 0 || self.batchers.iter().any(|batcher| batcher.submitting.is_some())
+    }
+
+    /// A wait that the API asked for may be over.
+    pub(crate) fn note_wait_over(&mut self, now: Mono) {
+        self.asked_to_wait = self.asked_to_wait.filter(|wait| now < wait.until);
     }
 
     pub(crate) fn batcher(&mut self, action: Action) -> &mut Batcher {
@@ -194,10 +235,10 @@ impl Account {
         (!said.is_empty()).then(|| said.iter().map(told).collect::<Vec<_>>().join("; "))
     }
 
-    /// The shortest useful time between two polls of one operation, so that all of them together
-    /// take at most half of the quota.
-    pub(crate) fn poll_interval(&self) -> Duration {
-        let operations = u32::try_from(self.batches).unwrap_or(u32::MAX);
+    /// The shortest useful time between two polls of one operation, so that all of those that run
+    /// take at most half of the quota together.
+    pub(crate) fn poll_interval(&self, operations: usize) -> Duration {
+        let operations = u32::try_from(operations).unwrap_or(u32::MAX);
         self.quota.interval().saturating_mul(operations.saturating_mul(2))
     }
 }

@@ -12,6 +12,7 @@ use crate::model::{
 
 use super::account::AccountIx;
 use super::slots::SlotRef;
+use super::suspicion::{RefusalIx, Suspicion};
 use super::{Mono, Now, Options};
 
 /// The number of a batch in this process.
@@ -98,6 +99,24 @@ pub(crate) struct Batch {
     pub(crate) outcomes: [u32; Status::ALL.len()],
     /// Since when the API has not known the operation.
     pub(crate) vanished: Option<Mono>,
+    /// What speaks against it.
+    pub(crate) suspicion: Suspicion,
+    /// It waits among the suspects of its account.
+    pub(crate) is_suspect: bool,
+    /// Its call is one of the suspects' share.
+    pub(crate) is_probe: bool,
+    /// Its devices are looked up, and those that are not as wanted come back into it.
+    pub(crate) is_apart: bool,
+    /// Then it is split …
+    pub(crate) is_split_next: bool,
+    /// … or its only device is given up.
+    pub(crate) is_condemned: bool,
+    /// When its devices were last looked up.
+    pub(crate) looked: Mono,
+    /// The refusal that it is part of.
+    pub(crate) refusal: Option<RefusalIx>,
+    /// How often it was split on the way here.
+    pub(crate) depth: u8,
     /// What of it is in which lane.
     pub(crate) lanes: BTreeMap<Partition, LanePart>,
 }
@@ -173,6 +192,15 @@ impl Batch {
             is_poll_failing: false,
             outcomes: [0; Status::ALL.len()],
             vanished: None,
+            suspicion: Suspicion::default(),
+            is_suspect: false,
+            is_probe: false,
+            is_apart: false,
+            is_split_next: false,
+            is_condemned: false,
+            looked: now.mono,
+            refusal: None,
+            depth: 0,
             lanes: BTreeMap::new(),
         }
     }

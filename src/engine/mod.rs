@@ -24,6 +24,7 @@ mod quota;
 mod report;
 mod settlement;
 mod slots;
+mod suspicion;
 mod time;
 mod worker;
 

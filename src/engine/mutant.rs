@@ -58,6 +58,11 @@ mutants! {
     NewerPassed: "a command of a newer version is passed over",
     ForeignPurposeSent: "a command that is meant for another installation is sent",
     RejectedRecordKept: "a batch that was halved keeps its record beside those of the halves",
+    SuspectsKept: "a batch that fails while others are accepted is sent again whole, for ever",
+    AccountBlamed: "a refusal without a reason is the account's, though others are accepted",
+    OutageBlamed: "a device is given up though nothing else is accepted either",
+    SuspectsUnseen: "an unclaim whose answer was lost is sent again without a look",
+    DoubtForgotten: "the parts of a batch whose answer was lost are taken for new",
 }
 
 #[cfg(feature = "mutants")]

@@ -14,6 +14,10 @@ const BURST: f64 = 0.1;
 /// quota is free again.
 const FLOW_MIN: f64 = 0.02;
 
+/// Share of the flow, and of the burst, that looking for an item at fault may take: the rest is for
+/// calls that nothing speaks against.
+const PROBES: f64 = 0.25;
+
 /// Keeps the flow of a worker without lanes above zero; it has nothing to send.
 const SHARE_MIN: f64 = 1e-6;
 
@@ -28,6 +32,8 @@ pub(crate) struct Quota {
     pace: f64,
     pace_raised: Mono,
     tokens: f64,
+    /// Of these, what probes may take.
+    probe_tokens: f64,
     filled: Mono,
     /// Nothing is granted before: the server asked to wait.
     closed_until: Mono,
@@ -42,6 +48,7 @@ impl Quota {
             pace: 1.0,
             pace_raised: Mono::default(),
             tokens: f64::INFINITY,
+            probe_tokens: f64::INFINITY,
             filled: Mono::default(),
             closed_until: Mono::default(),
         }
@@ -64,15 +71,41 @@ impl Quota {
         granted
     }
 
+    /// Takes a token for a call that looks for an item at fault, if the share of those has one.
+    pub(crate) fn grant_probe(&mut self, now: Mono) -> bool {
+        self.fill(now);
+        let granted = self.probe_tokens >= 1.0 && self.grant(now);
+        if granted {
+            self.probe_tokens -= 1.0;
+        }
+        granted
+    }
+
+    /// When [`Self::grant_probe`] can succeed.
+    pub(crate) fn next_probe(&mut self, now: Mono) -> Mono {
+        let call = self.next_grant(now);
+        let missing = (1.0 - self.probe_tokens).max(0.0);
+        (now + self.time_for(missing / PROBES)).max(call)
+    }
+
     /// When the next token can be had.
     pub(crate) fn next_grant(&mut self, now: Mono) -> Mono {
         self.fill(now);
         let missing = (1.0 - self.tokens).max(0.0);
+        (now + self.time_for(missing)).max(self.closed_until)
+    }
+
+    /// How long it takes until so many tokens have flowed in.
+    fn time_for(&self, missing: f64) -> Duration {
         let wait = if missing == 0.0 { 0.0 } else { missing / self.flow() };
         // A nanosecond more, so that rounding never wakes us just before the token is whole.
         let full = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
-        let slack = Duration::from_nanos(u64::from(missing > 0.0));
-        (now + full.saturating_add(slack)).max(self.closed_until)
+        full.saturating_add(Duration::from_nanos(u64::from(missing > 0.0)))
+    }
+
+    /// Until when the server asked to be left alone.
+    pub(crate) fn closed_until(&self) -> Mono {
+        self.closed_until
     }
 
     /// The server refused a call: slow down, and wait as long as it says.
@@ -120,6 +153,8 @@ impl Quota {
         }
         let gained = now.since(self.filled).as_secs_f64() * self.flow();
         self.tokens = (self.tokens + gained).min(self.burst());
+        let probes_max = (PROBES * self.burst()).max(1.0);
+        self.probe_tokens = (self.probe_tokens + PROBES * gained).min(probes_max);
         self.filled = self.filled.max(now);
     }
 }
@@ -142,6 +177,22 @@ mod tests {
         let first = granted_between(&mut quota, 0, 100_000);
         assert!((950..=1_000).contains(&first), "{first}");
         assert!(granted_between(&mut quota, 100_000, 200_000) <= 1_000);
+    }
+
+    #[test]
+    fn probes_take_a_quarter_and_leave_the_rest() {
+        let mut quota = Quota::new(1_000, Duration::from_secs(100));
+        let first = (0..1_000).filter(|_| quota.grant_probe(at(0))).count();
+        assert_eq!(first, 25);
+        assert_eq!((0..1_000).filter(|_| quota.grant(at(0))).count(), 75);
+        let mut probes = 0;
+        for ms in 1..100_000 {
+            let next = quota.next_probe(at(ms));
+            let granted = quota.grant_probe(at(ms));
+            assert_eq!(granted, next <= at(ms), "{ms}");
+            probes += u32::from(granted);
+        }
+        assert!((215..=225).contains(&probes), "{probes}");
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Report {
     pub folded: u64,
     /// Commands that were put off to be sent again in another batch, so far.
     pub retried: u64,
+    /// Batches that were split to find the command at fault, so far.
+    pub split: u64,
+    /// Commands that were found to be at fault and set aside, so far.
+    pub set_aside: u64,
     /// Calls whose answers were lost so far.
     pub lost_answers: u64,
     /// The lanes.
@@ -60,6 +64,8 @@ pub struct AccountReport {
     pub ready: [usize; 3],
     /// Batches between intent and last outcome.
     pub batches: usize,
+    /// Batches that are sent apart, because others are accepted and they are not.
+    pub suspects: usize,
     /// Devices waiting for a lookup.
     pub lookups: usize,
     /// Calls that the quota would grant at once.
@@ -71,6 +77,13 @@ pub struct AccountReport {
     /// Why the API refuses the account; none while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_because: Option<String>,
+    /// Since when nothing is called because the API asked to be left alone for a while (429 with
+    /// `Retry-After`); none while it may be called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Timestamp>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_until: Option<Timestamp>,
 }
 
 /// The command that holds back the watermark of a lane: everything behind it that is decided is

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::DeviceHash;
+
 /// A failed call. The engine matches this exhaustively; only `wire::google::failure` makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
@@ -23,19 +25,48 @@ pub enum CallFailure {
         identifier: Option<String>,
         /// The API's message.
         message: String,
+        /// What of the request the refusal names.
+        named: Named,
+    },
+    /// The API refused (403, 404) and named nothing: the account may be meant, or something in the
+    /// request. Nothing happened.
+    Forbidden {
+        /// RPC status name, e.g. `PERMISSION_DENIED`.
+        status: String,
+        /// The API's message.
+        message: String,
+        /// What it means if it is the account, with what to do.
+        reason: String,
     },
     /// Over quota (429): nothing happened; wait.
     Throttled {
         /// `Retry-After`, if the reply had one.
         after: Option<Duration>,
     },
-    /// The account may not call (401, 403, or its partner is unknown): the account pauses.
+    /// The account may not call (401, or terms that it has to accept): the account pauses.
     Unauthorised {
         /// What the API said.
         reason: String,
     },
     /// The named thing does not exist (404 on an operation or a device).
     NotFound,
+}
+
+/// What a refusal names of its request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Places of items, counted from 0.
+    pub items: Vec<usize>,
+    /// Devices whose identifier is in the message.
+    pub devices: Vec<DeviceHash>,
+}
+
+impl Named {
+    /// Whether nothing is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.devices.is_empty()
+    }
 }
 
 impl CallFailure {
@@ -47,7 +78,7 @@ impl CallFailure {
             Self::Ambiguous { .. } => "ambiguous",
             Self::Rejected { .. } => "rejected",
             Self::Throttled { .. } => "throttled",
-            Self::Unauthorised { .. } => "unauthorised",
+            Self::Unauthorised { .. } | Self::Forbidden { .. } => "unauthorised",
             Self::NotFound => "not_found",
         }
     }
@@ -68,6 +99,7 @@ impl std::fmt::Display for CallFailure {
             Self::Unauthorised { reason } => {
                 write!(f, "the API refuses the account: {reason}")
             }
+            Self::Forbidden { reason, .. } => write!(f, "the API refuses the call: {reason}"),
             Self::NotFound => f.write_str("the API does not know it"),
         }
     }

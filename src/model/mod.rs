@@ -24,7 +24,7 @@ pub use command::{Action, Command, CommandFacts, CommandId, order_hash};
 pub use customer::Customer;
 pub use dead_letter::{DeadLetter, DeadLetterReason, Rejection};
 pub use device::{DeviceHash, DeviceKey, DeviceType, IdentifierError, Identifiers};
-pub use failure::CallFailure;
+pub use failure::{CallFailure, Named};
 pub use metadata::{METADATA_BYTES_MAX, Metadata, ORDER_NUMBER};
 pub use operation::{DeviceFault, DeviceResult, DeviceState, DeviceVerdict, OperationReply};
 pub use order::{Cause, InputFault, OrderCustomer, OrderDevice, OrderEvent, Source};

@@ -157,6 +157,9 @@ pub enum FailureCode {
     /// The operation vanished, or its result left this device out.
     #[serde(rename = "transport.result_missing")]
     ResultMissing,
+    /// No usable answer came, although other calls of the account were answered.
+    #[serde(rename = "transport.no_answer")]
+    NoAnswer,
 }
 
 impl FailureCode {
@@ -188,6 +191,7 @@ impl FailureCode {
             Self::BatchOperationFailed => "batch.operation_failed",
             Self::DeadlineExceeded => "transport.deadline_exceeded",
             Self::ResultMissing => "transport.result_missing",
+            Self::NoAnswer => "transport.no_answer",
         }
     }
 }

@@ -300,6 +300,8 @@ pub enum Delivery {
     Closed,
     /// Nothing comes and the connection stays open.
     Hung,
+    /// Half of it arrives, as if that were all.
+    CutOff,
 }
 
 /// The answer to a call.

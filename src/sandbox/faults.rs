@@ -71,6 +71,8 @@ pub enum Fault {
         #[serde(default)]
         hang: bool,
     },
+    /// The call takes effect and its reply is cut off within, so that nobody can read it.
+    Unreadable,
     /// The request with the device in it is refused whole, with 400.
     Poison,
     /// The device's item fails with this status and changes nothing.
@@ -126,6 +128,7 @@ impl Fault {
             Self::Status { after: true, .. } => "statusAfter",
             Self::Latency { .. } => "latency",
             Self::LoseReply { .. } => "loseReply",
+            Self::Unreadable => "unreadable",
             Self::Poison => "poison",
             Self::DeviceStatus { .. } => "deviceStatus",
             Self::DropItems { .. } => "dropItems",
@@ -141,7 +144,10 @@ impl Fault {
     }
 
     const fn is_about_batches(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Latency { .. } | Self::LoseReply { .. })
+        !matches!(
+            self,
+            Self::Status { .. } | Self::Latency { .. } | Self::LoseReply { .. } | Self::Unreadable
+        )
     }
 }
 
@@ -224,7 +230,8 @@ impl Faults {
         &self.rules
     }
 
-    /// Draws what goes wrong with a call. `devices` are the keys of its items, in order. A rule
+    /// Draws what goes wrong with a call. `devices` are the keys of its items, in order; those of
+    /// the operation for a call that reads one. A rule
     /// about a device is drawn and counted once for each item that names it; a batch's faults are
     /// drawn for batches only, `poison` and `deviceStatus` also for calls about one device.
     pub fn draw(
@@ -301,6 +308,7 @@ impl Drawn {
             Fault::LoseReply { hang } => {
                 self.delivery = if *hang { Delivery::Hung } else { Delivery::Closed };
             }
+            Fault::Unreadable => self.delivery = Delivery::CutOff,
             Fault::Poison => {
                 self.before.get_or_insert(ApiError::invalid(
                     "INVALID_PARAMETER",

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zerotouch_worker::engine::{CallNumber, GuardMode, Input, Submit, Transaction};
 use zerotouch_worker::model::{
-    Action, BatchId, BatchState, Command, DeviceHash, DeviceVerdict, LedgerRecord, OperationReply,
-    OutcomeId, Status,
+    Action, BatchId, BatchState, CallFailure, Command, DeviceHash, DeviceVerdict, LedgerRecord,
+    OperationReply, OutcomeId, Status,
 };
 use zerotouch_worker::sandbox::{Delivery, Method};
 use zerotouch_worker::verify::{
@@ -57,7 +57,18 @@ pub(crate) struct Checks {
     telling: BTreeMap<(usize, u32, CallNumber), Arc<str>>,
     /// Commands whose success a worker has read, with the operation.
     succeeded: BTreeMap<Place, Arc<str>>,
+    /// Since when the API answers everybody, but for the culprit.
+    pub(crate) working_since: Option<u64>,
+    /// Commands in submits whose answers were lost: first when, and last when.
+    lost: BTreeMap<Place, (u64, u64)>,
+    /// When an account's submits were last accepted, and when a device was last looked up.
+    accepted: BTreeMap<String, u64>,
+    looked_up: BTreeMap<u128, u64>,
+    are_others_checked: bool,
 }
+
+/// Others than the culprit have their outcomes so long after everything else works.
+const OTHERS_WITHIN: u64 = 6 * 3_600 * 1_000_000_000;
 
 impl World {
     pub(crate) fn check_contents(&mut self, contents: &Transaction) {
@@ -105,6 +116,8 @@ impl World {
                 decided_by: write.verdict.decided_by,
             });
             let (status, device) = (write.verdict.status, command.facts().unwrap().device.0);
+            let said = write.verdict.failure.as_ref().map(|failure| &*failure.message);
+            self.check_given_up((partition, offset), &command.account, said);
             if status == Status::Unresolved {
                 self.excuse(device, (partition, offset));
             }
@@ -132,6 +145,68 @@ impl World {
         }
         for write in &contents.offsets {
             self.check_watermark(write.partition.0, write.offset.0);
+        }
+    }
+
+    /// I15: a device is given up for the silence of the API only if others were accepted meanwhile.
+    fn check_given_up(&mut self, place: Place, account: &str, said: Option<&str>) {
+        let is_given_up = said.is_some_and(|said| said.contains("the last of them alone"));
+        let since = self.checks.lost.get(&place).map(|(first, _)| *first);
+        let accepted = self.checks.accepted.get(account).copied();
+        if is_given_up && since.is_some() && accepted < since {
+            let what = format!("I15: p{}@{} is given up in an outage", place.0, place.1);
+            self.violate(what, &[format!("p{}", place.0)]);
+        }
+    }
+
+    /// I15: what the culprit does not touch is done in good time.
+    pub(crate) fn check_others(&mut self) {
+        let is_late = |since: u64| self.now > since + OTHERS_WITHIN;
+        if !self.checks.working_since.is_some_and(is_late) || self.checks.are_others_checked {
+            return;
+        }
+        self.checks.are_others_checked = true;
+        if let Some(what) = self.unsettled() {
+            self.violate(format!("I15: the culprit holds up others, or itself: {what}"), &[]);
+        }
+    }
+
+    /// An answer is on its way to a worker.
+    pub(crate) fn note_answered(
+        &mut self,
+        call: &HttpCall,
+        result: &Result<(), CallFailure>,
+        wait: u64,
+    ) {
+        let at = self.now + wait;
+        match (&call.what, result) {
+            (What::Submit(_), Ok(())) => {
+                let name = self.plan.engine.accounts[usize::from(call.account)].name.to_string();
+                self.checks.accepted.insert(name, at);
+            }
+            (What::Submit(submit), Err(CallFailure::Ambiguous { .. })) => {
+                for packed in &submit.commands {
+                    let Some(place) = self.place_of(&packed.unpack()) else { continue };
+                    let lost = self.checks.lost.entry(place).or_insert((at, at));
+                    lost.1 = lost.1.max(at);
+                }
+            }
+            (What::Lookup(command), Ok(())) => {
+                let device = command.unpack().facts().unwrap().device.0;
+                self.checks.looked_up.insert(device, at);
+            }
+            _ => {}
+        }
+    }
+
+    /// I12: an unclaim whose answer was lost is sent again only after a look at the device.
+    fn check_seen(&mut self, command: &Command, place: Place) {
+        let Some((_, lost)) = self.checks.lost.get(&place).copied() else { return };
+        let device = command.facts().unwrap().device.0;
+        let looked = self.checks.looked_up.get(&device).copied();
+        if command.action == Action::Unclaim && looked < Some(lost) && !self.plan.is_wild() {
+            let what = format!("I12: p{}@{} is unclaimed again unseen", place.0, place.1);
+            self.violate(what, &[format!("p{}", place.0)]);
         }
     }
 
@@ -174,6 +249,7 @@ impl World {
             let Some((partition, offset)) = self.place_of(&command) else {
                 return self.violate("a call for no command".into(), &[]);
             };
+            self.check_seen(&command, (partition, offset));
             let lane = &self.kafka.lanes[partition as usize];
             let open = lane.words.values().find(|word| {
                 word.record
@@ -425,6 +501,9 @@ impl World {
         let log = self.api.log();
         let counts = &mut self.checks.counts;
         for call in &log.calls.entries {
+            if call.method == Method::GetOperation && !call.faults.is_empty() {
+                counts.fault(Fault::CulpritPoll);
+            }
             for kind in &call.faults {
                 counts.fault(api_fault(kind, call.status));
             }
@@ -499,6 +578,9 @@ fn api_fault(kind: &str, status: u16) -> Fault {
     match kind {
         "status" if status == 429 => Fault::Throttled,
         "status" if status == 503 => Fault::ServerError,
+        "status" if status == 500 => Fault::Outage,
+        "status" if [400, 404, 409].contains(&status) => Fault::Culprit,
+        "unreadable" => Fault::Culprit,
         "status" => Fault::Unauthorised,
         "statusAfter" => Fault::ServerErrorAfter,
         "loseReply" => Fault::ReplyLost,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use rand::RngExt;
 use zerotouch_worker::engine::{CallNumber, Input, Submit};
-use zerotouch_worker::model::{CallFailure, DeviceState, OperationReply, PackedCommand};
+use zerotouch_worker::model::{CallFailure, DeviceKey, DeviceState, OperationReply, PackedCommand};
 use zerotouch_worker::sandbox::{self, ApiError, Body, Call, Delivery, Reply, Rule};
 use zerotouch_worker::wire::google::{self, Method, SubmitRequest, failure, results};
 
 use crate::mutants::{Slip, slips};
-use crate::plan::{Fault, Plan, log_uniform};
+use crate::plan::{Class, Fault, Plan, log_uniform};
+use crate::workload;
 use crate::world::{Event, Message, World, millis, nanos};
 
 #[derive(Debug)]
@@ -68,6 +69,45 @@ pub(crate) fn rules(plan: &Plan) -> Vec<Rule> {
         .collect()
 }
 
+/// The rules about the culprit, which outlast all other faults.
+pub(crate) fn culprit_rules(plan: &Plan) -> Vec<Rule> {
+    use sandbox::Fault as Api;
+    let (device, class) = plan.culprit;
+    let command = workload::identifiers(device);
+    let key = DeviceKey::of(&command, None).unwrap().as_str().to_owned();
+    let fault = match class {
+        Class::Status(http) => Api::Status { http, after: false, retry_after: None },
+        Class::NoReply { hang } => Api::LoseReply { hang },
+        Class::Unreadable => Api::Unreadable,
+    };
+    let rule = |method| Rule {
+        method: Some(method),
+        device: Some(key.clone()),
+        ..Rule::of(fault.clone())
+    };
+    let mut rules = Vec::new();
+    if plan.rate(Fault::Culprit) > 0 {
+        rules.extend(SUBMITS.map(rule));
+    }
+    if plan.rate(Fault::CulpritPoll) > 0 {
+        rules.push(rule(sandbox::Method::GetOperation));
+    }
+    rules
+}
+
+/// Nobody's submits are accepted.
+pub(crate) fn outage_rules(plan: &Plan) -> Vec<Rule> {
+    let fault = sandbox::Fault::Status { http: 500, after: false, retry_after: None };
+    let rule = |method| Rule { method: Some(method), ..Rule::of(fault.clone()) };
+    if plan.rate(Fault::Outage) > 0 { SUBMITS.map(rule).into() } else { Vec::new() }
+}
+
+const SUBMITS: [sandbox::Method; 3] = [
+    sandbox::Method::ClaimAsync,
+    sandbox::Method::UnclaimAsync,
+    sandbox::Method::UpdateMetadataAsync,
+];
+
 impl World {
     /// The last moment before a call leaves.
     pub(crate) fn on_send(&mut self, slot: usize, session: u32, call: HttpCall) {
@@ -120,6 +160,7 @@ impl World {
             }
             Told::Closed => (self.now + millis(5), Err(failure::ambiguous("connection closed"))),
             Told::Hung => (timeout, Err(failure::ambiguous("timeout"))),
+            Told::CutOff => (self.now + millis(5), Err(failure::ambiguous("half a reply"))),
         };
         let (at, result) =
             if at > timeout { (timeout, Err(failure::ambiguous("timeout"))) } else { (at, result) };
@@ -138,6 +179,7 @@ impl World {
         if let Err(failed) = &result {
             self.note(|| format!("w{slot} call {} fails: {failed}", number.0));
         }
+        self.note_answered(call, &result.as_ref().map(drop).map_err(Clone::clone), wait);
         let input = match &call.what {
             What::Submit(_) => {
                 let result = result.map(|answer| match answer {
@@ -212,6 +254,7 @@ impl World {
         match delivery {
             Delivery::Closed => Asked::Closed,
             Delivery::Hung => Asked::Hung,
+            Delivery::CutOff => Asked::CutOff,
             Delivery::Sent => {
                 let result = result.map_err(|error: ApiError| {
                     let body = error.envelope(true).to_string();
@@ -238,6 +281,7 @@ enum Asked {
     Said { delay: Duration, result: Result<Body, CallFailure> },
     Closed,
     Hung,
+    CutOff,
 }
 
 /// The same, read.
@@ -245,6 +289,7 @@ enum Told {
     Said { delay: Duration, result: Result<Answer, CallFailure> },
     Closed,
     Hung,
+    CutOff,
 }
 
 impl Asked {
@@ -253,6 +298,7 @@ impl Asked {
             Self::Said { delay, result } => Told::Said { delay, result: result.and_then(read) },
             Self::Closed => Told::Closed,
             Self::Hung => Told::Hung,
+            Self::CutOff => Told::CutOff,
         }
     }
 }

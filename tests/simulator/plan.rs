@@ -49,10 +49,13 @@ pub(crate) enum Fault {
     UnknownAccount,
     GiantOrder,
     OpenIntake,
+    Culprit,
+    CulpritPoll,
+    Outage,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Crash,
         Self::CrashAtEffect,
         Self::FreezeAtEffect,
@@ -91,11 +94,39 @@ impl Fault {
         Self::UnknownAccount,
         Self::GiantOrder,
         Self::OpenIntake,
+        Self::Culprit,
+        Self::CulpritPoll,
+        Self::Outage,
     ];
+
+    /// Those that are drawn last, each for a whole run.
+    const LASTING: [Self; 3] = [Self::Culprit, Self::CulpritPoll, Self::Outage];
 
     pub(crate) fn name(self) -> String {
         format!("{self:?}")
     }
+}
+
+/// How the API answers every call with the culprit in it, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Status(u16),
+    NoReply { hang: bool },
+    Unreadable,
+}
+
+impl Class {
+    const ALL: [Self; 9] = [
+        Self::Status(400),
+        Self::Status(403),
+        Self::Status(404),
+        Self::Status(409),
+        Self::Status(500),
+        Self::Status(503),
+        Self::NoReply { hang: false },
+        Self::NoReply { hang: true },
+        Self::Unreadable,
+    ];
 }
 
 /// Everything that a seed decides before its run.
@@ -137,6 +168,10 @@ pub(crate) struct Plan {
     pub(crate) api_quota: usize,
     pub(crate) operation_time: Duration,
     pub(crate) operation_jitter: f64,
+    /// The device that spoils every submit, or every poll of an operation with it, and how.
+    pub(crate) culprit: (u64, Class),
+    /// How long no submit of anybody is accepted, from the end of the other faults on.
+    pub(crate) outage: Duration,
 }
 
 fn millis(rng: &mut impl Rng, from: u64, to: u64) -> Duration {
@@ -205,10 +240,23 @@ impl Plan {
             api_quota: if rng.random_bool(0.2) { api_quota(rng, &engine) } else { 0 },
             operation_time,
             operation_jitter,
+            culprit: (0, Class::Unreadable),
+            outage: Duration::ZERO,
             engine,
         };
         // What is drawn last leaves the seeds of before as they were.
         plan.engine.revocation_wait = millis(rng, 10, 15_000);
+        for (fault, share) in [(Fault::Culprit, 0.15), (Fault::CulpritPoll, 0.05)] {
+            plan.rates[fault as usize] = u32::from(rng.random_bool(share));
+        }
+        plan.rates[Fault::Outage as usize] = u32::from(rng.random_bool(0.1));
+        plan.culprit = (rng.random_range(0..plan.devices), pick(rng, &Class::ALL));
+        plan.outage = millis(rng, 60_000, 7_200_000);
+        if plan.rate(Fault::Culprit) > 0 {
+            // With a memory so small that the culprit's own commands fill it, no others are read, and
+            // then nobody can tell it from an outage.
+            (plan.engine.commands_max, plan.engine.command_bytes_max) = (1_000, 1 << 20);
+        }
         plan
     }
 
@@ -229,7 +277,7 @@ impl Plan {
 fn rates(rng: &mut ChaCha8Rng) -> [u32; Fault::ALL.len()] {
     let mut rates = [0; Fault::ALL.len()];
     let density = pick(rng, &[0.0, 0.1, 0.25, 0.5]);
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| !Fault::LASTING.contains(fault)) {
         let max = match fault {
             Fault::CrashAtEffect | Fault::FreezeAtEffect => 200,
             Fault::Unauthorised => 1_000,

@@ -132,8 +132,25 @@ fn command(plan: &Plan, rng: &mut ChaCha8Rng, number: i64, at: u64, unknown: boo
     }
 }
 
+/// A sale of a device that nobody has sold before: by it the worker learns that the API works.
+pub(crate) fn fresh_sale(plan: &Plan, number: i64, device: u64) -> Item {
+    let rng = &mut ChaCha8Rng::seed_from_u64(plan.seed ^ device);
+    let drawn = command(plan, rng, number, 0, false);
+    let account = device as usize % plan.engine.accounts.len();
+    let metadata = std::iter::once((ORDER_NUMBER.into(), drawn.order_id.clone())).collect();
+    Item::Command(Arc::new(Command {
+        action: Action::Claim,
+        cause: Cause::Sale,
+        account: plan.engine.accounts[account].name.to_string(),
+        customer: Some(Customer::ZeroTouch("1".into())),
+        device: identifiers(device),
+        metadata,
+        ..drawn
+    }))
+}
+
 /// Phones of one and of two modems, and tablets.
-fn identifiers(device: u64) -> Identifiers {
+pub(crate) fn identifiers(device: u64) -> Identifiers {
     if device % 5 == 4 {
         return Identifiers {
             serial_number: Some(format!("S{device}")),

@@ -79,6 +79,9 @@ pub(crate) enum Event {
         partition: i32,
     },
     Calm,
+    OutageEnds,
+    /// Another order comes, while the culprit holds something up.
+    Traffic(u64),
 }
 
 /// What comes to a session.
@@ -210,7 +213,7 @@ impl World {
             quota_calls: plan.api_quota,
             quota_window: Duration::from_secs(20),
             retry_after: rng.random_bool(0.5),
-            faults: crate::http::rules(&plan),
+            faults: [crate::http::rules(&plan), crate::http::culprit_rules(&plan)].concat(),
             ..sandbox::Options::default()
         });
         let writes = workload::writes(&plan);
@@ -337,6 +340,7 @@ impl World {
         if self.steps.is_multiple_of(64) || self.queue.len() < 6 {
             if self.unsettled().is_some() {
                 self.settled_since = None;
+                self.check_others();
             } else {
                 self.settled_since.get_or_insert(self.now);
             }
@@ -383,6 +387,8 @@ impl World {
             Event::IntakeEnds { intake } => self.on_intake_ends(intake),
             Event::Compact { partition } => self.on_compact(partition),
             Event::Calm => self.on_calm(),
+            Event::OutageEnds => self.on_outage_ends(),
+            Event::Traffic(number) => self.on_traffic(number),
         }
     }
 
@@ -390,6 +396,42 @@ impl World {
         self.note(|| "faults stop".into());
         self.is_calm = true;
         self.api.faults_mut().clear();
+        let mut rules = crate::http::culprit_rules(&self.plan);
+        if self.plan.rate(Fault::Outage) > 0 {
+            rules.extend(crate::http::outage_rules(&self.plan));
+            self.after(nanos(self.plan.outage), Event::OutageEnds);
+        } else {
+            self.after(0, Event::OutageEnds);
+        }
+        for rule in rules {
+            self.api.faults_mut().add(rule);
+        }
+    }
+
+    /// Now only the culprit is left to hold anything up.
+    fn on_outage_ends(&mut self) {
+        self.api.faults_mut().clear();
+        for rule in crate::http::culprit_rules(&self.plan) {
+            self.api.faults_mut().add(rule);
+        }
+        self.checks.working_since = Some(self.now);
+        if self.plan.rate(Fault::Culprit) > 0 {
+            self.after(SECOND, Event::Traffic(0));
+        }
+    }
+
+    /// With nothing else to compare with, a worker waits, and rightly so: so others come now and then.
+    fn on_traffic(&mut self, number: u64) {
+        if self.unsettled().is_none() {
+            return;
+        }
+        let accounts = self.plan.engine.accounts.len() as u64;
+        let device = 10_000 + number * accounts + self.plan.culprit.0 % accounts;
+        let item = workload::fresh_sale(&self.plan, 1_000_000 + number.cast_signed(), device);
+        self.writes.push(Write { at: 0, items: vec![item], is_giant: false });
+        self.on_write(self.writes.len() - 1);
+        let wait = self.plan.engine.ambiguous_grace / 2 + Duration::from_secs(30);
+        self.after(nanos(wait), Event::Traffic(number + 1));
     }
 
     fn on_compact(&mut self, partition: i32) {

@@ -9,10 +9,11 @@ use crate::engine::batch::{Batch, BatchIx, Phase};
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::settlement::settle;
 use crate::engine::slots::{SlotIx, SlotRef};
+use crate::engine::suspicion::Suspicion;
 use crate::engine::{CallNumber, Mono, Now};
 use crate::model::{
-    Action, CallFailure, DeviceFault, DeviceHash, DeviceResult, DeviceVerdict, Failure,
-    FailureCode, OperationReply, Status,
+    Action, CallFailure, DeviceFault, DeviceHash, DeviceKey, DeviceResult, DeviceVerdict, Failure,
+    FailureCode, Identifiers, Named, OperationReply, Status,
 };
 
 use super::calls::Call;
@@ -34,7 +35,11 @@ impl Worker {
             return;
         }
         let account = batch.account;
-        self.accounts[usize::from(account.0)].batcher(batch.action).submitting = None;
+        if batch.is_probe {
+            self.end_probe(ix);
+        } else {
+            self.accounts[usize::from(account.0)].batcher(batch.action).submitting = None;
+        }
         self.on_submit_answer(now, ix, account, result);
         // Its lanes may have gone while the call was out.
         if self.batches.get(&ix).is_some_and(|batch| batch.waiting == 0) {
@@ -55,6 +60,7 @@ impl Worker {
                 batch.sends = batch.sends.saturating_add(1);
                 batch.operation = Some(operation);
                 (batch.phase, batch.failures) = (Phase::Polling, 0);
+                batch.suspicion = Suspicion::default();
                 // A batch that was sent before and lost its answer has spent part of the first
                 // deadline; this operation gets the whole time, or it would be given up running.
                 if !mutant::is(Mutant::DeadlineKept) {
@@ -64,7 +70,9 @@ impl Worker {
                 self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
                 let first = self.options.poll_delay_min;
                 self.timers.insert((now.mono + first, Timer::Poll(ix)));
-                self.note_answer(account, Kind::Submit);
+                self.set_suspect(ix, false);
+                self.leave_refusal(ix, true);
+                self.note_success(account, Kind::Submit);
                 let state = self.account(account);
                 (state.failures, state.batches_after) = (0, Mono::default());
                 if mutant::is(Mutant::TwoOperations) {
@@ -84,6 +92,8 @@ impl Worker {
             }
             Err(CallFailure::Ambiguous { reason }) => {
                 self.lost_answers += 1;
+                let is_blamed = self.suspect(ix, &reason);
+                self.leave_refusal(ix, true);
                 let is_hasty = mutant::is(Mutant::NoGrace);
                 let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };
                 let wait = grace.max(self.next_backoff(ix));
@@ -96,25 +106,30 @@ impl Worker {
                 );
                 self.lose_answer(ix);
                 self.resend_after(now, ix, wait);
-                self.hold_submits(now, account);
+                if !is_blamed {
+                    self.hold_submits(now, account);
+                }
             }
             Err(CallFailure::Throttled { after }) => {
                 let wait = after.unwrap_or_else(|| self.next_backoff(ix));
-                self.account(account).quota.refused(now.mono, wait);
+                self.throttle(now, account, wait);
                 self.resend_after(now, ix, wait);
             }
             Err(CallFailure::Unauthorised { reason }) => {
                 let wait = self.refuse(now, account, Kind::Submit, &reason);
                 self.resend_after(now, ix, wait);
             }
-            Err(CallFailure::Rejected { status, identifier, message }) => {
+            Err(CallFailure::Forbidden { status, message, reason }) => {
+                self.on_forbidden(now, ix, rejection(status, None, message), &reason);
+            }
+            Err(CallFailure::Rejected { status, identifier, message, named }) => {
                 self.note_answer(account, Kind::Submit);
-                self.on_rejected(now, ix, rejection(status, identifier, message));
+                self.on_refused(now, ix, &rejection(status, identifier, message), &named);
             }
             Err(CallFailure::NotFound) => {
                 self.note_answer(account, Kind::Submit);
                 let fault = rejection("NOT_FOUND".into(), None, "the method answered 404".into());
-                self.on_rejected(now, ix, fault);
+                self.on_refused(now, ix, &fault, &Named::default());
             }
         }
     }
@@ -136,22 +151,20 @@ impl Worker {
         }
     }
 
-    fn resend_after(&mut self, now: Now, ix: BatchIx, wait: Duration) {
+    pub(super) fn resend_after(&mut self, now: Now, ix: BatchIx, wait: Duration) {
         if let Some(batch) = self.batches.get_mut(&ix) {
             batch.phase = Phase::Waiting;
             self.timers.insert((now.mono + wait, Timer::Resend(ix)));
         }
     }
 
-    pub(super) fn on_resend_due(&mut self, ix: BatchIx) {
+    pub(super) fn on_resend_due(&mut self, now: Now, ix: BatchIx) {
         let Some(batch) = self.batches.get(&ix) else { return };
         if batch.phase == Phase::Waiting {
-            let account = batch.account;
-            if batch.ambiguous && batch.action == Action::Unclaim {
-                // Meanwhile the device may be somebody else's: never send that twice unseen.
-                self.verify_all(ix, &Why::AnswerLost);
+            if batch.ambiguous {
+                self.on_silence_over(now, ix);
             } else {
-                self.account(account).resends.push_back(ix);
+                self.queue_again(ix);
             }
         }
     }
@@ -192,13 +205,14 @@ impl Worker {
         }
         if matches!(result, Ok(_) | Err(CallFailure::NotFound)) {
             batch.failures = 0;
-            self.note_answer(account, Kind::Poll);
+            self.note_success(account, Kind::Poll);
+            self.calm(ix);
         }
         let Some(batch) = self.batches.get(&ix) else { return };
         match result {
             Ok(OperationReply::Running { progress }) => {
                 let delay = poll_delay(now, batch, progress, &self.options);
-                let delay = delay.max(self.account(account).poll_interval());
+                let delay = delay.max(self.poll_interval(account));
                 self.timers.insert((now.mono + delay, Timer::Poll(ix)));
             }
             Ok(OperationReply::Done { results }) => self.on_results(now, ix, results),
@@ -222,10 +236,16 @@ impl Worker {
             }
             Err(CallFailure::Throttled { after }) => {
                 let wait = after.unwrap_or_else(|| self.next_backoff(ix));
-                self.account(account).quota.refused(now.mono, wait);
+                self.throttle(now, account, wait);
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
-            Err(CallFailure::Unauthorised { reason }) => {
+            // Other polls are answered: it is this operation, not the account.
+            Err(CallFailure::Forbidden { reason, .. }) if self.is_alone_refused(ix, &reason) => {
+                let wait = self.next_backoff(ix).max(self.options.poll_delay_min);
+                self.tell_poll_failed(ix, wait, &reason);
+                self.timers.insert((now.mono + wait, Timer::Poll(ix)));
+            }
+            Err(CallFailure::Unauthorised { reason } | CallFailure::Forbidden { reason, .. }) => {
                 let wait = self.refuse(now, account, Kind::Poll, &reason);
                 self.timers.insert((now.mono + wait, Timer::Poll(ix)));
             }
@@ -252,7 +272,7 @@ impl Worker {
                  then the devices are looked up",
             );
         }
-        let interval = self.account(account).poll_interval();
+        let interval = self.poll_interval(account);
         let delay = self.options.poll_delay_max.max(interval).min(left);
         self.timers.insert((now.mono + delay, Timer::Poll(ix)));
     }
@@ -262,7 +282,13 @@ impl Worker {
         batch.phase = Phase::Settling;
         let (ambiguous, action) = (batch.ambiguous, batch.action);
         let items = std::mem::take(&mut batch.items);
-        let hash = |name: &SlotRef| self.slots.get(*name).map(|ix| self.slots[ix].facts.device);
+        let hash = |name: &SlotRef| {
+            let ix = self.slots.get(*name)?;
+            let by_id = self.by_id.get(name).and_then(|id| {
+                DeviceKey::of(&Identifiers::default(), Some(id)).map(|key| key.hash())
+            });
+            Some(by_id.unwrap_or(self.slots[ix].facts.device))
+        };
         // The hash of a device is never 0, so that a dropped item matches nothing.
         let devices: Vec<DeviceHash> =
             items.iter().map(|name| hash(name).unwrap_or(DeviceHash(0))).collect();
@@ -297,51 +323,12 @@ impl Worker {
     }
 
     /// Finds out about every device of a batch by itself.
-    fn verify_all(&mut self, ix: BatchIx, why: &Why) {
+    pub(super) fn verify_all(&mut self, ix: BatchIx, why: &Why) {
         let Some(batch) = self.batches.get_mut(&ix) else { return };
         batch.phase = Phase::Settling;
         for name in std::mem::take(&mut batch.items) {
             if let Some(ix) = self.slots.get(name) {
                 self.ask(ix, Question::verify(why.clone()));
-            }
-        }
-    }
-
-    /// The API refused the call as a whole: halve it, until the commands at fault stand alone.
-    fn on_rejected(&mut self, now: Now, ix: BatchIx, fault: DeviceFault) {
-        let Some(batch) = self.batches.get_mut(&ix) else { return };
-        batch.sends = batch.sends.saturating_add(1);
-        let (account, action, ambiguous) = (batch.account, batch.action, batch.ambiguous);
-        let slots = &self.slots;
-        let mut items = std::mem::take(&mut batch.items);
-        items.retain(|name| slots.get(*name).is_some());
-        if let [only] = items[..] {
-            batch.phase = Phase::Settling;
-            if ambiguous || needs_lookup(action, &fault) {
-                return self.ask(only.ix, Question::verify(Why::Failed(Box::new(fault))));
-            }
-            return self.decide(now, only.ix, Status::Failed, Some(failure(&fault)), None);
-        }
-        let (id, lanes) = (batch.id, std::mem::take(&mut batch.lanes));
-        tracing::debug!(batch = %id, "the API refused a batch as a whole; its halves go apart");
-        if !mutant::is(Mutant::RejectedRecordKept) {
-            self.commit.ended.extend(lanes.keys().map(|lane| (*lane, id)));
-        }
-        batch.waiting = 0;
-        self.finish_batch(ix);
-        self.batches.remove(&ix);
-        let upper = items.split_off(items.len() / 2);
-        for half in [items, upper] {
-            if !half.is_empty() {
-                let ix = self.new_batch(now, account, action, half);
-                if let Some(batch) = self.batches.get_mut(&ix) {
-                    batch.ambiguous = ambiguous;
-                    // The ledger tells a lost answer by the second attempt.
-                    batch.sends = u16::from(ambiguous);
-                    // In the transaction that ends the whole, so that no crash forgets them.
-                    self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
-                }
-                self.account(account).resends.push_back(ix);
             }
         }
     }
@@ -353,6 +340,13 @@ impl Worker {
         } else {
             self.decide(now, ix, Status::Failed, Some(failure(fault)), None);
         }
+    }
+
+    /// The shortest useful time between two polls of one operation of an account.
+    fn poll_interval(&self, account: AccountIx) -> Duration {
+        let runs = |batch: &&Batch| batch.account == account && batch.phase == Phase::Polling;
+        let operations = self.batches.values().filter(runs).count();
+        self.accounts[usize::from(account.0)].poll_interval(operations)
     }
 
     pub(super) fn next_backoff(&mut self, ix: BatchIx) -> Duration {
@@ -385,7 +379,7 @@ fn poll_delay(
 
 /// Failures whose meaning depends on the device's real state: "already claimed" by the right
 /// customer is a success, and so is "not claimed" for an unclaim.
-fn needs_lookup(action: Action, fault: &DeviceFault) -> bool {
+pub(super) fn needs_lookup(action: Action, fault: &DeviceFault) -> bool {
     let exists = fault.api_identifier.as_deref() == Some("DEVICE_ALREADY_EXISTS");
     match action {
         Action::Claim => exists || fault.code == FailureCode::DeviceNotYours,

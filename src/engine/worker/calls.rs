@@ -12,7 +12,7 @@ use crate::engine::batcher::{Batcher, Take};
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotRef, Stage};
 use crate::engine::{CallNumber, Effect, Mono, Now, Submit};
-use crate::model::{Action, BatchId};
+use crate::model::{Action, BatchId, Identifiers, PackedCommand};
 
 use super::Worker;
 
@@ -38,6 +38,7 @@ impl Worker {
     pub(super) fn make_calls(&mut self, now: Now, account: AccountIx) {
         self.make_polls(now, account);
         self.make_resends(now, account);
+        self.make_probes(now, account);
         loop {
             let batch = self.due_batcher(now.mono, account);
             let lookup = self.has_lookup(account);
@@ -79,11 +80,13 @@ impl Worker {
     fn next_call_of(&mut self, now: Now, account: AccountIx) -> Option<Mono> {
         let lookup = self.has_lookup(account).then_some(now.mono);
         let resend = self.may_resend(account).then_some(now.mono);
+        let may_probe = self.may_probe(account);
         let more_to_come = self.more_to_come(account);
         let options = &self.options;
         let state = &mut self.accounts[usize::from(account.0)];
         let poll = (!state.polls.is_empty()).then_some(now.mono);
-        let has_room = state.batches < options.operations_max && !state.paused;
+        let has_room =
+            state.batches.saturating_sub(state.aside) < options.operations_max && !state.paused;
         let scarcity = state.quota.scarcity(now.mono);
         let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
         let dues = state.batchers.iter().filter_map(due);
@@ -93,7 +96,10 @@ impl Worker {
             .into_iter()
             .filter_map(|(kind, due)| Some(due?.max(state.refused_until(kind))))
             .min();
-        due.map(|due| due.max(state.quota.next_grant(now.mono)))
+        let due = due.map(|due| due.max(state.quota.next_grant(now.mono)));
+        let probe = may_probe.then(|| state.quota.next_probe(now.mono));
+        let probe = probe.map(|due| due.max(state.refused_until(Kind::Submit)));
+        due.into_iter().chain(probe).min()
     }
 
     fn make_polls(&mut self, now: Now, account: AccountIx) {
@@ -116,7 +122,9 @@ impl Worker {
 
     fn make_resends(&mut self, now: Now, account: AccountIx) {
         while self.may_resend(account) && self.account(account).grant(now.mono, Kind::Submit) {
-            if let Some(ix) = self.account(account).resends.pop_front() {
+            if let Some(ix) = self.account(account).resends.pop_front()
+                && !self.looks_again(now.mono, ix)
+            {
                 self.intend(now, ix);
             }
         }
@@ -144,7 +152,7 @@ impl Worker {
     fn due_batcher(&mut self, now: Mono, account: AccountIx) -> Option<Action> {
         let more_to_come = self.more_to_come(account);
         let state = &mut self.accounts[usize::from(account.0)];
-        let is_full = state.batches >= self.options.operations_max;
+        let is_full = state.batches.saturating_sub(state.aside) >= self.options.operations_max;
         if is_full || state.paused || now < state.batches_after {
             return None;
         }
@@ -220,8 +228,10 @@ impl Worker {
             (batch.deadline, batch.deadline_at) = (deadline, deadline_at);
         }
         self.commit.dirty.extend(batch.lanes.keys().map(|lane| (*lane, ix)));
-        let state = &mut self.accounts[usize::from(batch.account.0)];
-        state.batcher(batch.action).submitting = Some(ix);
+        if !batch.is_probe {
+            let state = &mut self.accounts[usize::from(batch.account.0)];
+            state.batcher(batch.action).submitting = Some(ix);
+        }
     }
 
     /// Makes the call of a batch. Its only caller holds the proof that the intent whose lease
@@ -245,7 +255,12 @@ impl Worker {
         if batch.items.is_empty() {
             return self.finish_batch(ix);
         }
-        let commands = batch.items.iter().map(|name| slots[name.ix].packed.clone()).collect();
+        let by_id = &self.by_id;
+        let command = |name: &SlotRef| match by_id.get(name) {
+            Some(id) => named_by_id(&slots[name.ix].packed, id),
+            None => slots[name.ix].packed.clone(),
+        };
+        let commands = batch.items.iter().map(command).collect();
         batch.phase = Phase::Submitting;
         (batch.submitted, batch.submitted_at) = (now.mono, Some(now.wall));
         let (account, action) = (batch.account.0, batch.action);
@@ -261,6 +276,10 @@ impl Worker {
             return;
         }
         batch.phase = Phase::Finished;
+        self.end_probe(ix);
+        self.set_suspect(ix, false);
+        self.leave_refusal(ix, false);
+        let Some(batch) = self.batches.get_mut(&ix) else { return };
         let state = &mut self.accounts[usize::from(batch.account.0)];
         state.batches -= usize::from(!batch.is_deferral);
         let batcher = state.batcher(batch.action);
@@ -300,4 +319,12 @@ impl Worker {
     pub(super) fn random_id(&mut self) -> Uuid {
         Builder::from_random_bytes(self.rng.random()).into_uuid()
     }
+}
+
+/// The command as a call makes it that names the device by the API's own id alone.
+fn named_by_id(packed: &PackedCommand, id: &str) -> PackedCommand {
+    let mut command = packed.unpack();
+    command.device = Identifiers::default();
+    command.device_id = Some(id.to_owned());
+    PackedCommand::pack(&command)
 }

@@ -242,6 +242,7 @@ impl Worker {
                 self.leave_stage(ix);
                 let all: Vec<SlotIx> = self.slots.with_folded(ix).collect();
                 for ix in all {
+                    self.by_id.remove(&self.slots.name(ix));
                     self.slots.remove(ix);
                 }
             }
@@ -274,6 +275,8 @@ impl Worker {
                 let is_open = matches!(batch_state.phase, Phase::Restoring | Phase::Submitting);
                 if batch_state.waiting == 0 && !is_open {
                     self.finish_batch(batch);
+                } else if batch_state.is_apart {
+                    self.apart.insert(batch);
                 }
             }
         }

@@ -6,6 +6,7 @@ use crate::engine::account::{AccountIx, Kind};
 use crate::engine::backoff::backoff;
 use crate::engine::guard::{Holder, stale};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
+use crate::engine::suspicion::Suspicion;
 use crate::engine::{CallNumber, Effect, GuardMode, Now};
 use crate::model::{
     Action, CallFailure, Command, DeviceFault, DeviceState, Failure, FailureCode, Status,
@@ -16,17 +17,27 @@ use super::calls::Call;
 use super::trail::known;
 use super::{Timer, Worker};
 
+/// A device whose lookups failed so often is given up, if so often others were answered meanwhile.
+const LOOKUP_TRIES: u32 = 6;
+const LOOKUP_STRIKES: u32 = 3;
+
+/// Errors of the API that are about a device's identifiers.
+const IDENTIFIER_CODES: [&str; 6] = [
+    "INVALID_IDENTIFIER_SET",
+    "INVALID_IMEI",
+    "INVALID_MEID",
+    "INVALID_SERIAL",
+    "INVALID_MANUFACTURER",
+    "INVALID_MODEL",
+];
+
 /// Why a device is looked up.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
     /// Would this unclaim remove a claim that it does not mean?
     MayUnclaim,
     /// Did the command take effect?
-    Verify {
-        why: Why,
-        /// Lookups that failed so far.
-        failures: u32,
-    },
+    Verify { why: Why },
 }
 
 /// What made a result doubtful.
@@ -48,7 +59,7 @@ pub(super) enum Why {
 
 impl Question {
     pub(super) const fn verify(why: Why) -> Self {
-        Self::Verify { why, failures: 0 }
+        Self::Verify { why }
     }
 }
 
@@ -69,7 +80,7 @@ impl Worker {
             self.slots[ix].stage = Stage::Verifying;
         }
         let name = self.slots.name(ix);
-        self.questions.insert(name, question);
+        self.questions.insert(name, (question, Suspicion::default()));
         self.queue_lookup(name);
     }
 
@@ -107,16 +118,31 @@ impl Worker {
         self.tell_answer(call.0, asked, &result, known);
         self.account(account).lookups_running -= 1;
         let Some(ix) = self.slots.get(name) else { return };
-        let Some(question) = self.questions.remove(&name) else { return };
-        if matches!(result, Ok(_) | Err(CallFailure::NotFound | CallFailure::Rejected { .. })) {
-            self.note_answer(account, Kind::Lookup);
+        let Some((question, mut suspicion)) = self.questions.remove(&name) else { return };
+        match &result {
+            Ok(_) | Err(CallFailure::NotFound) => self.note_success(account, Kind::Lookup),
+            Err(CallFailure::Rejected { .. }) => self.note_answer(account, Kind::Lookup),
+            Err(
+                CallFailure::NotSent { reason }
+                | CallFailure::Ambiguous { reason }
+                | CallFailure::Forbidden { reason, .. },
+            ) => {
+                let answered = self.account(account).answered[Kind::Lookup as usize];
+                suspicion.fail(answered, reason);
+                // Other devices can be looked up all the while.
+                if suspicion.strikes >= LOOKUP_STRIKES && suspicion.failures >= LOOKUP_TRIES {
+                    let said = suspicion.said;
+                    return self.on_lookup_given_up(now, ix, question, &said);
+                }
+            }
+            Err(CallFailure::Throttled { .. } | CallFailure::Unauthorised { .. }) => {}
         }
         let wait = match result {
             Ok(state) => {
                 return self.on_state(now, ix, question, state.as_ref());
             }
             Err(CallFailure::NotFound) => return self.on_state(now, ix, question, None),
-            Err(CallFailure::Rejected { status, identifier, message }) => {
+            Err(CallFailure::Rejected { status, identifier, message, named: _ }) => {
                 let fault = DeviceFault {
                     code: FailureCode::DeviceInvalidIdentifier,
                     api_status: status,
@@ -128,33 +154,32 @@ impl Worker {
             }
             Err(CallFailure::Throttled { after }) => {
                 let wait = after.unwrap_or(self.options.backoff_min);
-                self.account(account).quota.refused(now.mono, wait);
+                self.throttle(now, account, wait);
                 wait
             }
             Err(CallFailure::Unauthorised { reason }) => {
                 self.refuse(now, account, Kind::Lookup, &reason)
             }
-            Err(CallFailure::NotSent { .. } | CallFailure::Ambiguous { .. }) => {
-                let failures = match &question {
-                    Question::MayUnclaim => 3,
-                    Question::Verify { failures, .. } => failures + 1,
-                };
+            Err(CallFailure::Forbidden { reason, .. }) if suspicion.strikes == 0 => {
+                self.refuse(now, account, Kind::Lookup, &reason)
+            }
+            Err(
+                CallFailure::NotSent { .. }
+                | CallFailure::Ambiguous { .. }
+                | CallFailure::Forbidden { .. },
+            ) => {
                 let (min, max) = (self.options.backoff_min, self.options.backoff_max);
-                backoff(failures, min, max, &mut self.rng)
+                backoff(suspicion.failures, min, max, &mut self.rng)
             }
         };
-        let question = match question {
-            Question::MayUnclaim => Question::MayUnclaim,
-            Question::Verify { why, failures } => Question::Verify { why, failures: failures + 1 },
-        };
-        self.questions.insert(name, question);
+        self.questions.insert(name, (question, suspicion));
         self.timers.insert((now.mono + wait, Timer::Lookup(name)));
     }
 
     fn on_state(&mut self, now: Now, ix: SlotIx, question: Question, state: Option<&DeviceState>) {
         match question {
             Question::MayUnclaim => self.on_holder(now, ix, state),
-            Question::Verify { why, .. } => self.on_truth(now, ix, &why, state),
+            Question::Verify { why } => self.on_truth(now, ix, &why, state),
         }
     }
 
@@ -182,6 +207,9 @@ impl Worker {
             if let Some(reason) = reason.filter(|_| is_guarded) {
                 return self.decide_stale(now, ix, reason);
             }
+            if reason.is_none() && self.may_send_by_id(ix, why, state) {
+                return self.retry(now, ix);
+            }
         }
         match truth {
             Truth::AsWanted => self.decide(now, ix, Status::Succeeded, None, device_id(state)),
@@ -206,7 +234,7 @@ impl Worker {
                 };
                 self.decide(now, ix, Status::Failed, Some(failure), device_id(state));
             }
-            Truth::HeldByOther if matches!(why, Why::Failed(_)) => {
+            Truth::HeldByOther if is_failure_of_item(why) => {
                 let account = self.slots[ix].account;
                 let ours = state.and_then(|state| state.reseller.as_deref())
                     == Some(&*self.account(account).partner_id);
@@ -222,8 +250,8 @@ impl Worker {
     fn on_untrue(&mut self, now: Now, ix: SlotIx, why: &Why) {
         let (status, code, text) = match why {
             Why::Failed(fault) => return self.fail_or_retry(now, ix, fault),
-            // The grace time has passed: it is sent again, as often as answers get lost.
-            Why::AnswerLost => return self.retry(now, ix),
+            // The grace time has passed: it is sent again, or given up after enough tries.
+            Why::AnswerLost => return self.set_apart(now, ix),
             // The operation has ended, so sending again cannot meet it.
             Why::ResultMissing | Why::OperationFailed { .. } if self.may_retry(ix) => {
                 return self.retry(now, ix);
@@ -266,19 +294,67 @@ impl Worker {
         self.decide(now, ix, status, Some(failure), None);
     }
 
+    /// The API does not take the identifiers that an unclaim names, and yet finds the device by
+    /// them, held as the unclaim means it: then it is sent once more, by the API's own id.
+    fn may_send_by_id(&mut self, ix: SlotIx, why: &Why, state: Option<&DeviceState>) -> bool {
+        let Why::Failed(fault) = why else { return false };
+        let said = fault.api_identifier.as_deref().unwrap_or_default();
+        let is_identifier =
+            fault.code == FailureCode::DeviceInvalidIdentifier || IDENTIFIER_CODES.contains(&said);
+        let Some(id) = device_id(state).filter(|_| is_identifier) else { return false };
+        let name = self.slots.name(ix);
+        let is_first = !self.by_id.contains_key(&name);
+        self.by_id.insert(name, id);
+        is_first
+    }
+
+    /// A device cannot be looked up, though others can.
+    fn on_lookup_given_up(&mut self, now: Now, ix: SlotIx, asked: Question, said: &str) {
+        let batch = self.batches.get(&self.slots[ix].batch);
+        let is_ambiguous = batch.is_none_or(|batch| batch.ambiguous);
+        let (status, text) = match asked {
+            Question::Verify { why: Why::Failed(first) } if !is_ambiguous => {
+                return self.decide(now, ix, Status::Failed, Some(failure(&first)), None);
+            }
+            Question::Verify { .. } => (
+                Status::Unresolved,
+                "whether the change was made is not known: the API does not answer lookups of this \
+                 device, though those of others",
+            ),
+            Question::MayUnclaim => (
+                Status::Failed,
+                "nothing was sent: the API does not answer lookups of this device, though those of \
+                 others, so nobody knows whom an unclaim would hit",
+            ),
+        };
+        let failure = Failure {
+            code: FailureCode::NoAnswer,
+            api_status: None,
+            api_identifier: None,
+            message: format!("{text} ({said}). Look at the device, then send the event again"),
+            retryable: true,
+        };
+        self.decide(now, ix, status, Some(failure), None);
+    }
+
     /// The API cannot even look the device up.
     fn on_lookup_rejected(&mut self, now: Now, ix: SlotIx, asked: Question, fault: &DeviceFault) {
         match asked {
-            Question::Verify { why: Why::Failed(first), .. } => {
+            Question::Verify { why: Why::Failed(first) } => {
                 self.decide(now, ix, Status::Failed, Some(failure(&first)), None);
             }
-            Question::Verify { why, .. } => self.on_untrue(now, ix, &why),
+            Question::Verify { why } => self.on_untrue(now, ix, &why),
             // Unguarded it must not go out.
             Question::MayUnclaim => {
                 self.decide(now, ix, Status::Failed, Some(failure(fault)), None);
             }
         }
     }
+}
+
+/// Not a refusal of the call as a whole, which has its own words.
+fn is_failure_of_item(why: &Why) -> bool {
+    matches!(why, Why::Failed(fault) if fault.code != FailureCode::BatchRejected)
 }
 
 fn device_id(state: Option<&DeviceState>) -> Option<Box<str>> {

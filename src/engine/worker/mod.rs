@@ -3,7 +3,8 @@
 //! After every input it does its upkeep: timers that are due, calls that the quota grants,
 //! partitions to pause or resume, the next transaction. Its parts: `lanes` (partitions come and
 //! go), `admit` (commands come in), `calls` (what goes out), `answers` and `lookups` (what comes
-//! back), `refusals` (what the API refuses), `retries` (what is sent again), `verdicts` (outcomes),
+//! back), `refusals` (what the API refuses), `suspects` and `refused` (which device is at fault),
+//! `retries` (what is sent again), `verdicts` (outcomes),
 //! `commits` (transactions), `heads` (what holds the lanes), `trail` (what is logged of all that).
 
 mod admit;
@@ -14,14 +15,16 @@ mod heads;
 mod lanes;
 mod lookups;
 mod refusals;
+mod refused;
 mod retries;
+mod suspects;
 mod trail;
 mod verdicts;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +38,7 @@ use super::lane::{Lane, LanePhase};
 use super::mutant::{self, Mutant};
 use super::report::{AccountReport, LaneReport, Report};
 use super::slots::{SlotRef, Slots};
+use super::suspicion::{Refusal, RefusalIx, Suspicion};
 use super::{CallNumber, Effect, Input, Mono, Now, Options};
 
 use calls::Call;
@@ -67,8 +71,17 @@ pub struct Worker {
     calls: BTreeMap<CallNumber, Call>,
     call_next: u64,
     /// Why commands are being looked up.
-    questions: BTreeMap<SlotRef, Question>,
-    timers: std::collections::BTreeSet<(Mono, Timer)>,
+    questions: BTreeMap<SlotRef, (Question, Suspicion)>,
+    timers: BTreeSet<(Mono, Timer)>,
+    /// Batches whose devices are looked up one by one, of which something has changed.
+    apart: BTreeSet<BatchIx>,
+    refusals: BTreeMap<RefusalIx, Refusal>,
+    refusal_next: u64,
+    refusals_changed: BTreeSet<RefusalIx>,
+    /// Refusals logged lately: since when, and how many.
+    refusals_told: (Mono, u32),
+    /// Unclaims that are sent by the API's own id of their device, since it knows no other.
+    by_id: BTreeMap<SlotRef, Box<str>>,
     commit: Commit,
     effects: VecDeque<Effect>,
     /// Commands that became the first of their devices and are to be activated.
@@ -80,6 +93,8 @@ pub struct Worker {
     folded: u64,
     lost_answers: u64,
     retried: u64,
+    split: u64,
+    set_aside: u64,
 }
 
 impl Worker {
@@ -99,7 +114,13 @@ impl Worker {
             calls: BTreeMap::new(),
             call_next: 0,
             questions: BTreeMap::new(),
-            timers: std::collections::BTreeSet::new(),
+            timers: BTreeSet::new(),
+            apart: BTreeSet::new(),
+            refusals: BTreeMap::new(),
+            refusal_next: 0,
+            refusals_changed: BTreeSet::new(),
+            refusals_told: (Mono::default(), 0),
+            by_id: BTreeMap::new(),
             commit: Commit::default(),
             effects: VecDeque::new(),
             moved_up: VecDeque::new(),
@@ -109,6 +130,8 @@ impl Worker {
             folded: 0,
             lost_answers: 0,
             retried: 0,
+            split: 0,
+            set_aside: 0,
         }
     }
 
@@ -171,6 +194,8 @@ impl Worker {
             folded: self.folded,
             lost_answers: self.lost_answers,
             retried: self.retried,
+            split: self.split,
+            set_aside: self.set_aside,
             lanes: self
                 .lanes
                 .iter()
@@ -182,7 +207,12 @@ impl Worker {
 
     fn upkeep(&mut self, now: Now) {
         self.fire_timers(now);
+        self.review_apart(now);
+        self.review_refusals(now);
         self.activate_moved_up(now);
+        for account in &mut self.accounts {
+            account.note_wait_over(now.mono);
+        }
         if !self.draining {
             for account in 0..self.accounts.len() {
                 self.make_calls(now, AccountIx(u16::try_from(account).unwrap_or(u16::MAX)));
@@ -205,7 +235,7 @@ impl Worker {
             self.timers.pop_first();
             match timer {
                 Timer::Poll(batch) => self.on_poll_due(now, batch),
-                Timer::Resend(batch) => self.on_resend_due(batch),
+                Timer::Resend(batch) => self.on_resend_due(now, batch),
                 Timer::Retry(command) => self.on_retry_due(now, command),
                 Timer::Lookup(command) => self.queue_lookup(command),
                 // Upkeep does it.
@@ -248,8 +278,7 @@ impl Worker {
     }
 
     fn finish_draining(&mut self) {
-        let submitting =
-            || self.accounts.iter().flat_map(|a| &a.batchers).any(|b| b.submitting.is_some());
+        let submitting = || self.accounts.iter().any(|account| account.is_submitting());
         if self.draining
             && !self.drained
             && self.commit.running.is_none()
@@ -291,5 +320,8 @@ fn account_report(account: &Account) -> AccountReport {
         quota_wait_seconds: account.starved_before.as_secs_f64(),
         paused: account.paused,
         refused_because: account.refused_because(),
+        suspects: account.aside,
+        waiting_since: account.asked_to_wait.map(|wait| wait.since_at),
+        waiting_until: account.asked_to_wait.map(|wait| wait.until_at),
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::engine::Now;
 use crate::engine::batch::{Batch, BatchIx};
+use crate::engine::suspicion::Refusal;
 use crate::model::{
     CallFailure, DeviceState, FailureCode, OperationReply, PackedCommand, Status, Verdict,
 };
@@ -17,6 +19,10 @@ use super::calls::Call;
 /// Unresolved outcomes of a batch that get a line each; more of them get one together. An operation
 /// that vanishes takes up to a thousand devices along, and the first ones tell what it is about.
 const UNRESOLVED_TOLD: u32 = 3;
+
+/// Refusals that get a line each, in so much time; more of them are told at `debug`.
+const REFUSALS_TOLD: u32 = 10;
+const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
 
 /// The device, masked.
 fn device(command: &PackedCommand) -> Option<String> {
@@ -195,6 +201,71 @@ impl Worker {
             why = verdict.failure.as_ref().map(|failure| &*failure.message),
             "nobody knows whether a change was made; its outcome is unresolved. Look the device \
              up in the zero-touch portal, and send the order event again if the change is not there"
+        );
+    }
+
+    /// A batch is taken apart, since it fails while nothing says that the account is at fault.
+    pub(super) fn tell_split(&self, ix: BatchIx, parts: usize) {
+        let Some(batch) = self.batches.get(&ix) else { return };
+        tracing::debug!(
+            batch = %batch.id,
+            account = self.account_of(batch),
+            action = batch.action.as_str(),
+            failures = batch.suspicion.failures,
+            parts,
+            "a batch is taken apart to find what its calls fail for"
+        );
+    }
+
+    /// All that a refused batch was split into is done.
+    pub(super) fn tell_refusal(&mut self, now: Now, refusal: &Refusal) {
+        if refusal.refused == 0 {
+            return;
+        }
+        self.set_aside += refusal.refused as u64;
+        let (since, told) = &mut self.refusals_told;
+        if now.mono.since(*since) > REFUSALS_WINDOW {
+            (*since, *told) = (now.mono, 0);
+        }
+        *told = told.saturating_add(1);
+        let first = refusal.first.as_ref();
+        let (account, action) =
+            (&*self.accounts[usize::from(refusal.account.0)].name, refusal.action);
+        let (action, devices, of) = (action.as_str(), refusal.refused, refusal.devices);
+        let (orders, order_id) = (refusal.orders.len(), first.map(|(order, _)| order));
+        let device = first.and_then(|(_, device)| device.as_ref());
+        let (status, identifier) = (&refusal.fault.api_status, &refusal.fault.api_identifier);
+        let reason = refusal.fault.api_message.as_deref();
+        if *told > REFUSALS_TOLD {
+            tracing::debug!(
+                account,
+                action,
+                devices,
+                of,
+                orders,
+                order_id,
+                device,
+                status,
+                identifier,
+                reason,
+                "the API refuses devices for what their calls say; their outcomes are failed"
+            );
+            return;
+        }
+        tracing::warn!(
+            account,
+            action,
+            devices,
+            of,
+            orders,
+            order_id,
+            device,
+            status,
+            identifier,
+            reason,
+            "the API refuses devices for what their calls say; their outcomes are failed, what was \
+             sent with them goes on. Correct what the reason names, then send their order events \
+             again"
         );
     }
 

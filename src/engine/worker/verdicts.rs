@@ -42,7 +42,9 @@ impl Worker {
             submitted_at: batch.and_then(|batch| batch.submitted_at),
             completed_at: now.wall,
         };
+        self.note_refused(batch_ix, ix, status);
         self.remember(ix, status);
+        self.by_id.remove(&self.slots.name(ix));
         self.leave_stage(ix);
         self.move_up(ix);
         if self.slots[ix].folded != SlotIx::NONE {

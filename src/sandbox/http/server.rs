@@ -138,13 +138,18 @@ async fn answer(
     if delivery == Delivery::Hung {
         sandbox.ending.cancelled().await;
     }
-    if delivery != Delivery::Sent {
+    if matches!(delivery, Delivery::Hung | Delivery::Closed) {
         if let Some(ConnectInfo(cut)) = extensions.get::<ConnectInfo<Cut>>() {
             cut.cut();
         }
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     match result {
+        Ok(body) if delivery == Delivery::CutOff => {
+            let whole = json::write(&body).to_string();
+            let half = whole.chars().take(whole.len() / 2).collect::<String>();
+            ([(header::CONTENT_TYPE, "application/json")], half).into_response()
+        }
         Ok(body) => axum::Json(json::write(&body)).into_response(),
         Err(error) => error_response(&error, structured),
     }

@@ -77,7 +77,9 @@ impl State {
         let mut drawn = Drawn::default();
         let size = prepared.items.len();
         let result = self.admit(&call, &partner).and_then(|()| {
-            let devices: Vec<&str> = prepared.items.iter().map(|item| &*item.device).collect();
+            let read = prepared.operation.as_ref().and_then(|name| self.operations.get(name));
+            let items = read.map_or(&prepared.items, |operation| &operation.items);
+            let devices: Vec<&str> = items.iter().map(|item| &*item.device).collect();
             drawn = self.faults.draw(prepared.method, &call.partner, &devices, &mut self.rng);
             if let Some(error) = drawn.before.take() {
                 return Err(error);

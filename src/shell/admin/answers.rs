@@ -60,6 +60,7 @@ impl Answers {
             Some(
                 CallFailure::Rejected { .. }
                 | CallFailure::Throttled { .. }
+                | CallFailure::Forbidden { .. }
                 | CallFailure::Unauthorised { .. }
                 | CallFailure::NotFound,
             )

@@ -2,12 +2,18 @@
 
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+
+use crate::engine::AccountReport;
 
 use super::board::{Board, DispatchView, Doing, Stage};
 use crate::shell::kafka::Standing;
 use crate::shell::lock::locked;
 use crate::shell::telemetry::metrics::Half;
+
+/// A wait that the API asks for is told from here on.
+const WAIT_MIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// One thing that has to be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +56,7 @@ impl Board {
                         format!("the API refuses the account: {reason}; the newest call: {newest}")
                     }
                 }),
-                None => self.silent(&name, now),
+                None => account.and_then(asked_to_wait).or_else(|| self.silent(&name, now)),
             };
             reasons.push((format!("account:{name}"), reason));
         }
@@ -157,6 +163,19 @@ impl Board {
     }
 }
 
+/// The API wants to be left alone for longer than its quota explains.
+fn asked_to_wait(account: &AccountReport) -> Option<String> {
+    let (since, until) = account.waiting_since.zip(account.waiting_until)?;
+    let now = Timestamp::now();
+    let is_long = now.duration_since(since) >= WAIT_MIN && until > now;
+    is_long.then(|| {
+        format!(
+            "the API asks the account to wait until {until} (429, Retry-After); nothing is called \
+             for it until then"
+        )
+    })
+}
+
 fn lanes(view: Option<&DispatchView>) -> Option<String> {
     let Some(view) = view else { return Some("dispatch has no session".to_owned()) };
     let of = |phase: &str| -> Vec<i32> {
@@ -190,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::{AccountReport, LaneReport, Report};
+    use crate::engine::{LaneReport, Report};
     use crate::shell::admin::board::{Facts, IntakeView};
 
     fn wrong(board: &Board) -> Vec<(String, String)> {
@@ -213,6 +232,9 @@ mod tests {
             quota_wait_seconds: 0.0,
             paused: true,
             refused_because: refused.map(str::to_owned),
+            suspects: 0,
+            waiting_since: None,
+            waiting_until: None,
         }
     }
 

@@ -144,7 +144,10 @@ fn of_dispatch(view: &DispatchView) -> Vec<Moment> {
 
 /// What holds an account's commands back, and says so elsewhere.
 fn explains(account: &AccountReport) -> bool {
-    account.paused || account.refused_because.is_some() || account.quota_tokens < 1.0
+    account.paused
+        || account.refused_because.is_some()
+        || account.waiting_until.is_some()
+        || account.quota_tokens < 1.0
 }
 
 #[cfg(test)]
@@ -179,11 +182,14 @@ mod tests {
             name: "main".into(),
             ready: [0; 3],
             batches: 0,
+            suspects: 0,
             lookups: 0,
             quota_tokens: 9.0,
             quota_wait_seconds: 0.0,
             paused: false,
             refused_because: None,
+            waiting_since: None,
+            waiting_until: None,
         }
     }
 

@@ -10,9 +10,11 @@ use jiff::fmt::rfc2822;
 use serde_json::Value;
 
 use super::Method;
-use crate::model::CallFailure;
+use super::named::named;
+use crate::model::{CallFailure, Named};
 
-/// A server cannot make an account wait longer than this with one `Retry-After`.
+/// A server cannot make an account wait longer than this with one `Retry-After`: what asks for more
+/// is a mistake more often than a wish, and an hour is soon enough to ask again.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// Texts from outside are cut to this many characters.
@@ -50,6 +52,8 @@ struct ApiError {
     reasons: Vec<String>,
     /// Whether the terms of service have to be accepted first.
     is_terms: bool,
+    /// What of the request it names.
+    named: Named,
 }
 
 impl ApiError {
@@ -74,6 +78,7 @@ impl ApiError {
                 .iter()
                 .filter_map(|item| field(item, "@type"))
                 .any(|kind| kind.ends_with(".TosError")),
+            named: named(text("message"), details),
         })
     }
 
@@ -96,7 +101,8 @@ impl ApiError {
 
     fn rejected(self, http: u16) -> CallFailure {
         let status = if self.status.is_empty() { format!("HTTP_{http}") } else { self.status };
-        CallFailure::Rejected { status, identifier: self.identifier, message: self.message }
+        let (identifier, message) = (self.identifier, self.message);
+        CallFailure::Rejected { status, identifier, message, named: self.named }
     }
 }
 
@@ -126,10 +132,12 @@ pub fn from_reply(
         408 | 500..=599 => ambiguous(format!("HTTP {http}{}", said(&api))),
         400..=499 => match api {
             Some(api) => api.rejected(http),
-            // Not the API's own answer: it says nothing about the devices.
-            None => not_sent(format!(
-                "HTTP {http} without the API's error body: check base_url and proxies"
-            )),
+            // Not the API's own answer, but perhaps about what is in the request all the same.
+            None => forbidden_by(
+                http,
+                None,
+                format!("HTTP {http} without the API's error body: check base_url and proxies"),
+            ),
         },
         300..=399 => not_sent(format!(
             "HTTP {http} redirects, the API never does: check base_url and proxies"
@@ -147,26 +155,30 @@ fn bad_request(method: Method, http: u16, api: ApiError) -> CallFailure {
 }
 
 fn forbidden(method: Method, api: Option<ApiError>) -> CallFailure {
-    if let Some(api) = api {
-        if api.is_terms {
-            return unauthorised(format!(
-                "HTTP 403: accept the newest terms of service in the zero-touch portal ({})",
-                api.message
-            ));
-        }
-        // A device id that is not ours says nothing about the account, unless the API gives a
-        // reason such as SERVICE_DISABLED.
-        let is_device = method == Method::GetDevice && api.reasons.is_empty();
-        if api.is_content() || is_device {
-            return api.rejected(403);
-        }
+    let Some(api) = api else {
+        let reason =
+            "HTTP 403 without the API's error body: check base_url, proxies and credentials";
+        return forbidden_by(403, None, reason.to_owned());
+    };
+    if api.is_terms {
         return unauthorised(format!(
-            "HTTP 403{}: check that the API is enabled in the project and that the service \
-             account is linked to this partner in the zero-touch portal",
-            said(&Some(api))
+            "HTTP 403: accept the newest terms of service in the zero-touch portal ({})",
+            api.message
         ));
     }
-    unauthorised("HTTP 403 without the API's error body: check base_url, proxies and credentials")
+    // A device id that is not ours says nothing about the account, unless the API gives a
+    // reason such as SERVICE_DISABLED.
+    let is_device = method == Method::GetDevice && api.reasons.is_empty();
+    if api.is_content() || is_device || !api.named.is_empty() {
+        return api.rejected(403);
+    }
+    let api = Some(api);
+    let reason = format!(
+        "HTTP 403{}: check that the API is enabled in the project and that the service account is \
+         linked to this partner in the zero-touch portal",
+        said(&api)
+    );
+    forbidden_by(403, api, reason)
 }
 
 fn missing(method: Method, api: Option<ApiError>) -> CallFailure {
@@ -176,9 +188,20 @@ fn missing(method: Method, api: Option<ApiError>) -> CallFailure {
         (Method::GetOperation | Method::GetDevice, None) => {
             ambiguous("HTTP 404 without the API's error body: check base_url and proxies")
         }
-        (_, Some(api)) if api.is_content() => api.rejected(404),
-        (_, api) => unauthorised(format!("HTTP 404: check partner_id and base_url{}", said(&api))),
+        (_, Some(api)) if api.is_content() || !api.named.is_empty() => api.rejected(404),
+        (_, api) => {
+            let reason = format!("HTTP 404: check partner_id and base_url{}", said(&api));
+            forbidden_by(404, api, reason)
+        }
     }
+}
+
+/// Refused without a word about why: by the API, or by something in between.
+fn forbidden_by(http: u16, api: Option<ApiError>, reason: String) -> CallFailure {
+    let api = api.unwrap_or_default();
+    let status = if api.status.is_empty() { format!("HTTP_{http}") } else { api.status };
+    let message = if api.message.is_empty() { reason.clone() } else { api.message };
+    CallFailure::Forbidden { status, message: redact(&message), reason: redact(&reason) }
 }
 
 fn said(api: &Option<ApiError>) -> String {
@@ -293,6 +316,11 @@ mod tests {
         matches!(failure, CallFailure::Unauthorised { .. })
     }
 
+    /// The account or something in the request: the engine finds out which.
+    fn is_forbidden(failure: &CallFailure) -> bool {
+        matches!(failure, CallFailure::Forbidden { .. })
+    }
+
     #[test]
     fn a_bad_request_gives_the_status_the_custom_code_and_the_message() {
         let body = envelope("INVALID_ARGUMENT", r#"{"code":"INVALID_IMEI","message":"m"}"#);
@@ -303,6 +331,7 @@ mod tests {
                     status: "INVALID_ARGUMENT".into(),
                     identifier: Some("INVALID_IMEI".into()),
                     message: "said".into(),
+                    named: Named::default(),
                 }
             );
         }
@@ -323,7 +352,7 @@ mod tests {
         let api = failure(Method::ClaimAsync, 405, &body);
         assert!(matches!(api, CallFailure::Rejected { .. }));
         let proxy = failure(Method::ClaimAsync, 405, "<html>");
-        assert!(matches!(proxy, CallFailure::NotSent { .. }));
+        assert!(matches!(proxy, CallFailure::Forbidden { .. }));
         let redirect = failure(Method::ClaimAsync, 302, "");
         assert!(matches!(redirect, CallFailure::NotSent { .. }));
     }
@@ -369,10 +398,13 @@ mod tests {
     fn an_account_that_may_not_call_is_unauthorised_and_says_what_to_do() {
         let body = envelope("PERMISSION_DENIED", "");
         let refused = failure(Method::ClaimAsync, 403, &body);
-        let CallFailure::Unauthorised { reason } = &refused else { panic!("{refused:?}") };
+        let CallFailure::Forbidden { reason, status, message } = &refused else {
+            panic!("{refused:?}")
+        };
         assert!(reason.contains("zero-touch portal"), "{reason}");
+        assert_eq!((&**status, &**message), ("PERMISSION_DENIED", "said"));
         assert!(is_unauthorised(&failure(Method::GetOperation, 401, "")));
-        assert!(is_unauthorised(&failure(Method::FindByIdentifier, 403, "<html>")));
+        assert!(is_forbidden(&failure(Method::FindByIdentifier, 403, "<html>")));
         let terms =
             envelope("PERMISSION_DENIED", r#"{"@type":"type.googleapis.com/a.b.TosError"}"#);
         assert!(is_unauthorised(&failure(Method::GetDevice, 403, &terms)));
@@ -388,16 +420,16 @@ mod tests {
         let foreign = failure(Method::GetDevice, 403, &envelope("PERMISSION_DENIED", ""));
         assert!(matches!(foreign, CallFailure::Rejected { .. }));
         let disabled = envelope("PERMISSION_DENIED", r#"{"reason":"SERVICE_DISABLED"}"#);
-        assert!(is_unauthorised(&failure(Method::GetDevice, 403, &disabled)));
+        assert!(is_forbidden(&failure(Method::GetDevice, 403, &disabled)));
     }
 
     #[test]
-    fn a_missing_operation_or_device_is_not_found_and_a_missing_partner_pauses_the_account() {
+    fn a_missing_operation_or_device_is_not_found_and_a_missing_partner_is_forbidden() {
         let body = envelope("NOT_FOUND", "");
         assert_eq!(failure(Method::GetOperation, 404, &body), CallFailure::NotFound);
         assert_eq!(failure(Method::GetDevice, 404, &body), CallFailure::NotFound);
         for method in [Method::ClaimAsync, Method::FindByIdentifier, Method::ListCustomers] {
-            assert!(is_unauthorised(&failure(method, 404, &body)), "{method:?}");
+            assert!(is_forbidden(&failure(method, 404, &body)), "{method:?}");
         }
         let gone = envelope("INVALID_ARGUMENT", r#"{"code":"INVALID_OPERATION_ID"}"#);
         assert_eq!(failure(Method::GetOperation, 400, &gone), CallFailure::NotFound);

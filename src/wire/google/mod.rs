@@ -10,6 +10,7 @@ pub mod failure;
 mod lenient;
 mod lookup;
 mod method;
+mod named;
 mod operation;
 mod reply;
 mod requests;

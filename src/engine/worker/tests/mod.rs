@@ -7,5 +7,6 @@ mod replay;
 mod restarts;
 mod rules;
 mod stops;
+mod suspects;
 mod trail;
 mod world;

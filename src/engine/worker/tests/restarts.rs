@@ -119,6 +119,7 @@ fn the_halves_of_a_rejected_batch_are_written_where_the_whole_ends() {
         status: "INVALID_ARGUMENT".into(),
         identifier: None,
         message: "test".into(),
+        named: crate::model::Named::default(),
     };
     let effects = bare.feed(Input::Submitted { call, result: Err(rejected) });
     let transaction = transaction_of(&effects).unwrap();
@@ -147,6 +148,7 @@ fn that_an_answer_was_lost_before_a_batch_was_halved_outlives_a_restart() {
         status: "INVALID_ARGUMENT".into(),
         identifier: None,
         message: "test".into(),
+        named: crate::model::Named::default(),
     };
     let effects = bare.feed(Input::Submitted { call, result: Err(rejected) });
     let number = effects.iter().find_map(number_of_commit).unwrap();

@@ -55,11 +55,17 @@ pub(super) struct World {
     lost_before: i64,
     pub(super) released: BTreeSet<Partition>,
     /// The watermark is not checked, for streams too long for a slow check.
-    is_fast: bool,
+    pub(super) is_fast: bool,
     /// The API answers every submit with 503 and does nothing.
     pub(super) is_down: bool,
     /// Calls that the API answers with 403.
     pub(super) refused: Vec<Kind>,
+    /// How the API answers every submit with a device in it.
+    pub(super) culprits: Vec<(u64, CallFailure)>,
+    /// How it answers lookups of a device.
+    pub(super) unseen: Vec<(u64, CallFailure)>,
+    /// Devices whose identifiers an unclaim may not name.
+    pub(super) nameless: Vec<u64>,
     /// When calls were made.
     pub(super) calls: Vec<(Mono, Kind)>,
     /// Until then operations run.
@@ -148,6 +154,9 @@ impl World {
             is_fast: false,
             is_down: false,
             refused: Vec::new(),
+            culprits: Vec::new(),
+            unseen: Vec::new(),
+            nameless: Vec::new(),
             calls: Vec::new(),
             done_at: Mono::default(),
         }
@@ -324,7 +333,14 @@ impl World {
                     let refusal = Input::LookedUp { call, result: Err(refusal) };
                     return self.inputs.push_back(refusal);
                 }
-                let key = command.unpack().device_key().unwrap().as_str().to_owned();
+                let command = command.unpack();
+                let imei_of = |device: u64| Some(imei(device)) == command.device.imei;
+                let unseen = self.unseen.iter().find(|(device, _)| imei_of(*device));
+                if let Some((_, failure)) = unseen {
+                    let result = Err(failure.clone());
+                    return self.inputs.push_back(Input::LookedUp { call, result });
+                }
+                let key = command.device_key().unwrap().as_str().to_owned();
                 let state = self.api.get(&key).map(|device| DeviceState {
                     device_id: Some("1".into()),
                     owner: device.owner.clone(),
@@ -373,6 +389,8 @@ impl World {
         let fault = |reason: &str| reason.to_owned();
         let result = if let Some(refusal) = self.refuse(Kind::Submit) {
             Err(refusal)
+        } else if let Some(failure) = self.spoilt(commands) {
+            Err(failure)
         } else if self.is_down {
             Err(CallFailure::Ambiguous { reason: fault("503") })
         } else if self.chance(self.faults.not_sent) {
@@ -397,6 +415,14 @@ impl World {
         self.inputs.push_back(Input::Submitted { call: *call, result });
     }
 
+    fn spoilt(&self, commands: &[PackedCommand]) -> Option<CallFailure> {
+        let names = |device: u64| {
+            let imei = Some(imei(device));
+            commands.iter().any(|command| command.unpack().device.imei == imei)
+        };
+        self.culprits.iter().find(|(device, _)| names(*device)).map(|(_, failure)| failure.clone())
+    }
+
     fn is_intended(&self, command: &PackedCommand) -> bool {
         let command = command.unpack();
         let (lane, offset) = (Partition(command.source.partition), Offset(command.source.offset));
@@ -410,7 +436,12 @@ impl World {
     fn apply(&mut self, action: Action, command: &Command) -> DeviceResult {
         let key = command.device_key().unwrap();
         let fails = self.chance(self.faults.failed);
-        let device = self.api.entry(key.as_str().to_owned()).or_default();
+        let is_nameless = |device: &u64| Some(imei(*device)) == command.device.imei;
+        let is_nameless = action == Action::Unclaim && self.nameless.iter().any(is_nameless);
+        // The one device that has an id.
+        let named = self.api.keys().next().filter(|_| command.device_id.is_some()).cloned();
+        let name = named.unwrap_or_else(|| key.as_str().to_owned());
+        let device = self.api.entry(name).or_default();
         let fault = |code, retryable| {
             DeviceVerdict::Failed(Box::new(DeviceFault {
                 code,
@@ -423,6 +454,8 @@ impl World {
         let other = device.owner.is_some() && device.owner != command.customer;
         let verdict = if fails {
             fault(FailureCode::DeviceOther, true)
+        } else if is_nameless {
+            fault(FailureCode::DeviceInvalidIdentifier, false)
         } else if action == Action::Claim && other {
             fault(FailureCode::DeviceNotYours, false)
         } else {

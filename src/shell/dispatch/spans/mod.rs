@@ -93,7 +93,7 @@ fn failed(span: Span, failure: &CallFailure) -> Span {
         CallFailure::Ambiguous { .. } => ("no_usable_answer", None),
         CallFailure::Rejected { .. } => ("rejected", None),
         CallFailure::Throttled { .. } => ("throttled", Some(429)),
-        CallFailure::Unauthorised { .. } => ("unauthorised", None),
+        CallFailure::Unauthorised { .. } | CallFailure::Forbidden { .. } => ("unauthorised", None),
         CallFailure::NotFound => ("not_found", Some(404)),
     };
     span.with_some(key::HTTP_RESPONSE_STATUS_CODE, status).failed(kind, failure.to_string())

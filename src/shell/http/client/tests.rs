@@ -210,6 +210,7 @@ async fn a_bad_request_carries_the_custom_error_code() {
             status: "INVALID_ARGUMENT".into(),
             identifier: Some("INVALID_IMEI".into()),
             message: "said".into(),
+            named: crate::model::Named::default(),
         })
     );
 }
@@ -220,8 +221,9 @@ async fn statuses_become_failures() {
     let unauthorised = |result: &_| matches!(result, Err(CallFailure::Unauthorised { .. }));
     assert!(unauthorised(&claim_answered(Answer::new(401, "")).await));
     let denied = error("PERMISSION_DENIED", json!([]));
-    assert!(unauthorised(&claim_answered(Answer::new(403, denied)).await));
-    assert!(unauthorised(&claim_answered(Answer::new(404, not_found)).await));
+    let forbidden = |result: &_| matches!(result, Err(CallFailure::Forbidden { .. }));
+    assert!(forbidden(&claim_answered(Answer::new(403, denied)).await));
+    assert!(forbidden(&claim_answered(Answer::new(404, not_found)).await));
     let throttled = Answer::new(429, "").header("retry-after", "7");
     let after = Some(Duration::from_secs(7));
     assert_eq!(claim_answered(throttled).await, Err(CallFailure::Throttled { after }));

@@ -37,6 +37,8 @@ pub struct Metrics {
     api_seconds: HistogramVec,
     lost_answers: IntCounter,
     unusable_results: IntCounterVec,
+    split: IntCounter,
+    set_aside: IntCounter,
     retries: IntCounterVec,
     quota_wait: CounterVec,
     transactions: HistogramVec,
@@ -67,6 +69,8 @@ impl Default for Metrics {
             api_seconds: histogram_vec(&registry, &table::API_SECONDS),
             lost_answers: count(&table::LOST_ANSWERS),
             unusable_results: counter_vec(&registry, &table::UNUSABLE_RESULTS),
+            split: count(&table::SPLIT),
+            set_aside: count(&table::SET_ASIDE),
             retries: counter_vec(&registry, &table::RETRIES),
             quota_wait: made(
                 CounterVec::new(opts(&table::QUOTA_WAIT), table::QUOTA_WAIT.labels),
@@ -99,7 +103,9 @@ impl Metrics {
                 self.outcomes.with_label_values(&[action, status.as_str(), ""]);
             }
             // A person has to look at each of these, so that an alert must see the first one.
-            for code in [FailureCode::DeadlineExceeded, FailureCode::ResultMissing] {
+            for code in
+                [FailureCode::DeadlineExceeded, FailureCode::ResultMissing, FailureCode::NoAnswer]
+            {
                 let status = Status::Unresolved.as_str();
                 self.outcomes.with_label_values(&[action, status, code.as_str()]);
             }

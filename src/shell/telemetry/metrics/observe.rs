@@ -182,6 +182,8 @@ impl Metrics {
     pub(in crate::shell) fn engine(&self, before: &Report, now: &Report) {
         self.folded.inc_by(now.folded.saturating_sub(before.folded));
         self.lost_answers.inc_by(now.lost_answers.saturating_sub(before.lost_answers));
+        self.split.inc_by(now.split.saturating_sub(before.split));
+        self.set_aside.inc_by(now.set_aside.saturating_sub(before.set_aside));
         let retried = now.retried.saturating_sub(before.retried);
         self.retries.with_label_values(&["device"]).inc_by(retried);
         for (at, account) in now.accounts.iter().enumerate() {

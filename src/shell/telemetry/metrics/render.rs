@@ -75,13 +75,19 @@ impl Text {
         self.single(&table::IN_MEMORY, report.commands as f64);
         self.single(&table::COMMAND_BYTES, report.command_bytes as f64);
         type Of = fn(&crate::engine::AccountReport) -> f64;
-        let gauges: [(&Metric, Of); 4] = [
+        let gauges: [(&Metric, Of); 6] = [
             (&table::IN_FLIGHT, |account| account.batches as f64),
             (&table::QUOTA_TOKENS, |account| account.quota_tokens.max(0.0)),
             (&table::ACCOUNT_PAUSED, |account| f64::from(u8::from(account.paused))),
             (&table::ACCOUNT_REFUSED, |account| {
                 f64::from(u8::from(account.refused_because.is_some()))
             }),
+            (&table::ACCOUNT_WAITING, |account| {
+                let is_waiting =
+                    account.waiting_until.is_some_and(|at| at > jiff::Timestamp::now());
+                f64::from(u8::from(is_waiting))
+            }),
+            (&table::SUSPECTS, |account| account.suspects as f64),
         ];
         for (metric, of) in gauges {
             self.family(metric);

@@ -96,6 +96,11 @@ table! {
     UNUSABLE_RESULTS = Kind::Counter, "zerotouch_unusable_results_total", ["kind"],
         "Results of operations that are not used, by kind: beyond (more than twice as many as a \
          batch has devices), unreadable. Their devices are looked up if they have no other.";
+    SPLIT = Kind::Counter, "zerotouch_batches_split_total", [],
+        "Batches taken apart to find the device that their calls fail for.";
+    SET_ASIDE = Kind::Counter, "zerotouch_devices_set_aside_total", [],
+        "Devices that the API refuses for what their calls say, found among others; their outcomes \
+         are failed.";
     RETRIES = Kind::Counter, "zerotouch_retries_total", ["kind"],
         "What is done again: a submit, poll or lookup that did not get through, a device whose \
          failure may pass, an aborted transaction, the reading of a lane's ledger.";
@@ -109,6 +114,12 @@ table! {
         "1 while a person holds back the account's submits.";
     ACCOUNT_REFUSED = Kind::Gauge, "zerotouch_account_refused", ["account"],
         "1 while the API refuses the account (401, 403); its commands wait.";
+    ACCOUNT_WAITING = Kind::Gauge, "zerotouch_account_waiting", ["account"],
+        "1 while nothing is called for the account because the API asked for a wait of 10 s or \
+         more (429, Retry-After).";
+    SUSPECTS = Kind::Gauge, "zerotouch_batches_suspect", ["account"],
+        "Batches that fail while others of the account are accepted, or of which that is not known \
+         yet; they are sent apart, in a quarter of the quota.";
     IN_MEMORY = Kind::Gauge, "zerotouch_commands_in_memory", [],
         "Commands in memory, waiting or under way.";
     COMMAND_BYTES = Kind::Gauge, "zerotouch_command_bytes", [],
