@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{millis, seconds};
-use crate::config::values::Span;
+use crate::config::values::{Span, Start};
 
 /// `[intake]`
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -18,11 +18,16 @@ pub struct IntakeSettings {
     /// A transaction that is not full goes out after this long.
     #[schemars(extend("x-min" = "0s", "x-max" = "5s"))]
     pub linger: Span,
+    /// Where to begin in an order topic that holds records of which the group has read none:
+    /// `earliest`, `latest`, or the time of the first record to be read. Left out: such a topic is
+    /// not read, since nobody has said that its history is to be claimed. Where the group has a
+    /// position, this changes nothing.
+    pub start: Option<Start>,
 }
 
 impl Default for IntakeSettings {
     fn default() -> Self {
-        Self { enabled: true, records_max: 500, linger: millis(20) }
+        Self { enabled: true, records_max: 500, linger: millis(20), start: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One partition of the commands topic: who is in it, how far it is, and what it knows.
 
 mod devices;
+mod fitting;
 mod fold;
 mod memory;
 mod recovery;
@@ -12,6 +13,7 @@ use crate::engine::Mono;
 use crate::model::{BatchId, Epoch, Offset};
 
 pub(crate) use devices::Devices;
+pub(crate) use fitting::{Fitted, fit, tell_gone};
 pub(crate) use fold::{Fold, fold};
 pub(crate) use memory::Memory;
 pub(crate) use recovery::{Fate, Restore};
@@ -24,7 +26,8 @@ pub(crate) enum LanePhase {
     Recovering,
     /// It takes commands.
     Live,
-    /// Its ledger cannot be understood: it takes nothing until somebody has looked.
+    /// Its ledger cannot be understood, or where to read it from is for somebody to decide: it
+    /// takes nothing until somebody has looked.
     Stopped(String),
     /// Revoked: what is decided is published, then the partition is given up.
     Closing,

@@ -13,7 +13,7 @@ use crate::shell::telemetry::metrics::Half;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Latch {
-    /// `kafka`, `topics`, `group`, `lanes`, `account:<name>` or `draining`.
+    /// `kafka`, `topics`, `group`, `positions`, `lanes`, `account:<name>` or `draining`.
     pub(super) name: String,
     /// Whether it is.
     pub(super) ok: bool,
@@ -34,6 +34,7 @@ impl Board {
             ("kafka".to_owned(), self.kafka()),
             ("topics".to_owned(), self.topics()),
             ("group".to_owned(), self.group()),
+            ("positions".to_owned(), self.undecided()),
             ("lanes".to_owned(), lanes(view)),
         ];
         for name in self.facts().accounts {
@@ -95,6 +96,10 @@ impl Board {
         }
     }
 
+    fn undecided(&self) -> Option<String> {
+        self.intake().and_then(|view| view.undecided.first().cloned())
+    }
+
     fn group(&self) -> Option<String> {
         self.halves().iter().find_map(|half| {
             let name = half.as_str();
@@ -125,9 +130,9 @@ fn lanes(view: Option<&DispatchView>) -> Option<String> {
     };
     let (stopped, restoring) = (of("stopped"), of("recovering"));
     if !stopped.is_empty() {
-        return Some(format!(
-            "the ledger of these lanes cannot be understood, so they are stopped: {stopped:?}"
-        ));
+        let mut reasons = view.report.lanes.iter().filter_map(|lane| lane.reason.as_deref());
+        let reason = reasons.next().unwrap_or("nobody knows why");
+        return Some(format!("these lanes are stopped: {stopped:?}; the first: {reason}"));
     }
     if !view.unread.is_empty() {
         return Some(format!("the ledger of these lanes cannot be read: {:?}", view.unread));
@@ -204,6 +209,7 @@ mod tests {
             paused: false,
             standing: Standing::default(),
             lag: Vec::new(),
+            undecided: Vec::new(),
         });
         assert_eq!(wrong(&board), [], "an account paused by hand does not make it unready");
     }

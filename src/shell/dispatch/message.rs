@@ -7,6 +7,8 @@ use crate::engine::{Input, Transaction};
 use crate::model::{Epoch, Partition};
 use crate::shell::kafka::{CommitError, ConsumerEvent};
 
+use super::ledger::Recovered;
+
 /// How a session ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -23,6 +25,10 @@ pub(super) enum Message {
     Input(Input),
     Committed(Attempt, Result<(), CommitError>),
     Broken(String),
+    /// The ledger of a lane was read, and its commands were looked at.
+    Recovered(Partition, Epoch, Recovered),
+    /// Whether the commands topic is still the one that is being read; if not, what is wrong.
+    Looked(Result<(), String>),
     /// A ledger partition could not be read, for this reason.
     Unread(Partition, Epoch, String),
     /// It is time to read it again.

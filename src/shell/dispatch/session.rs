@@ -1,5 +1,7 @@
 //! One session: inputs from Kafka and HTTP to the engine, its effects to Kafka and HTTP.
 
+mod recovering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::engine::{CallNumber, CommandRead, Effect, Input, Options, Submit, Worker};
-use crate::model::{CallFailure, Epoch, Offset, Partition};
+use crate::model::{CallFailure, Epoch, Partition};
 use crate::shell::kafka::{
-    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
-    StartAt, TopicPartition, TransactionalProducer,
+    Anchors, CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode,
+    RecordBatch, StartAt, TopicPartition, TransactionalProducer,
 };
+use crate::shell::positions;
 use crate::shell::telemetry::metrics::{Decided, Half};
 
 use super::heads::Heads;
-use super::ledger::{Unread, replay};
+use super::ledger::Unread;
 use super::message::{Attempt, Ended, Message};
 use super::spans::{Spans, answered_call};
 use super::tell::Teller;
@@ -43,6 +46,9 @@ pub(super) struct Session {
     heads: Heads,
     spans: Spans,
     teller: Teller,
+    anchors: Anchors,
+    /// A look at whether the topic is still the same is under way.
+    looking: bool,
     paused: watch::Receiver<BTreeSet<Arc<str>>>,
     accounts: Arc<BTreeMap<String, u16>>,
     messages: Sender<Message>,
@@ -50,14 +56,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
+    pub(super) async fn run(
+        dispatch: Arc<Dispatch>,
+        anchors: Anchors,
+        drain: CancellationToken,
+    ) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
         let stats = Arc::clone(&dispatch.stats);
         stats.metrics.session(Half::Dispatch);
         stats.board.begins(Half::Dispatch);
+        stats.metrics.reads(&dispatch.topics.commands);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
-            began = Self::begin(dispatch, messages) => began,
+            began = Self::begin(dispatch, anchors, messages) => began,
         };
         let mut session = match began {
             Ok(session) => session,
@@ -77,7 +88,11 @@ impl Session {
     }
 
     /// Fences the transactions of an earlier process, then joins the group.
-    async fn begin(dispatch: Arc<Dispatch>, messages: Sender<Message>) -> Result<Self, String> {
+    async fn begin(
+        dispatch: Arc<Dispatch>,
+        anchors: Anchors,
+        messages: Sender<Message>,
+    ) -> Result<Self, String> {
         let producer =
             TransactionalProducer::fenced(&dispatch.kafka, &dispatch.transactional_id).await?;
         let sink = messages.clone();
@@ -100,6 +115,8 @@ impl Session {
             heads: Heads::default(),
             spans: Spans::new(&dispatch),
             teller: Teller::default(),
+            anchors,
+            looking: false,
             paused: dispatch.stats.board.paused(),
             accounts: Arc::new(accounts.zip(0..).collect()),
             messages,
@@ -110,6 +127,7 @@ impl Session {
 
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
+        let mut looks = positions::looks();
         let mut draining = false;
         // Accounts that were held back before this session are so still.
         self.paused.mark_changed();
@@ -139,6 +157,7 @@ impl Session {
                     self.teller.tell(&self.dispatch, at, &self.unread, &self.consumer);
                     self.heads.tell(self.teller.heads(), now, &self.spans);
                 }
+                _ = looks.tick() => self.look(),
                 Ok(()) = self.paused.changed() => self.hold_accounts(),
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
@@ -159,9 +178,6 @@ impl Session {
         match message {
             Message::Consumer(event) => self.on_consumer(event),
             Message::Input(input) => {
-                if let Input::LedgerRead { partition, records, .. } = &input {
-                    tell::restored(*partition, self.unread.settled(*partition), records);
-                }
                 let span = self.spans.log_span(answered_call(&input));
                 self.spans.answered(&input);
                 span.in_scope(|| self.feed(input));
@@ -170,6 +186,15 @@ impl Session {
             Message::ReadAgain(partition, epoch) => {
                 if self.epochs.get(&partition.0) == Some(&epoch) {
                     self.read_ledger(partition, epoch);
+                }
+            }
+            Message::Recovered(partition, epoch, recovered) => {
+                self.on_recovered(partition, epoch, recovered);
+            }
+            Message::Looked(looked) => {
+                self.looking = false;
+                if let Err(reason) = looked {
+                    self.ended = Some(Ended::Broken(reason));
                 }
             }
             Message::Broken(reason) => self.ended = Some(Ended::Broken(reason)),
@@ -221,28 +246,10 @@ impl Session {
         )));
     }
 
-    /// The lane waits, and all others go on.
-    fn on_unread(&mut self, partition: Partition, epoch: Epoch, reason: &str) {
-        if self.epochs.get(&partition.0) != Some(&epoch) {
-            return;
-        }
-        self.dispatch.stats.ledger_retries.add(1);
-        self.dispatch.stats.metrics.retry("ledger");
-        let (failures, wait) = self.unread.failed(partition, epoch);
-        tracing::error!(
-            %partition, failures, ?wait, reason,
-            "the ledger of a lane cannot be read; the lane waits, all others go on"
-        );
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let _ = messages.send(Message::ReadAgain(partition, epoch)).await;
-        });
-    }
-
     /// The lane is not this session's any more.
     fn forget(&mut self, partition: i32) {
         self.epochs.remove(&partition);
+        self.anchors.end(&self.commands(Partition(partition)));
         self.unread.settled(Partition(partition));
         self.spans.forget(Partition(partition));
     }
@@ -286,6 +293,7 @@ impl Session {
     }
 
     fn on_records(&mut self, records: &RecordBatch) {
+        self.anchors.read(records);
         for (partition, commands) in translate::commands(records, &self.accounts) {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
                 if let Some(CommandRead { offset, .. }) = commands.first() {
@@ -381,11 +389,17 @@ impl Session {
         let dispatch = Arc::clone(&self.dispatch);
         let (producer, group) = (Arc::clone(&self.producer), self.group.clone());
         let messages = self.messages.clone();
+        let offsets = attempt.contents.offsets.iter();
+        let anchors: Vec<_> = offsets
+            .map(|write| self.anchors.mark(&self.commands(write.partition), write.offset.0))
+            .collect();
         // Encoding thousands of outcomes takes a while; the engine goes on meanwhile.
         let encoding = tokio::task::spawn_blocking(move || {
             let Attempt { contents, shortened } = &attempt;
             let (topics, mut decided) = (&dispatch.topics, Decided::default());
-            let encoded = translate::transaction(topics, contents, shortened, group, &mut decided);
+            let mut encoded =
+                translate::transaction(topics, contents, shortened, group, &mut decided);
+            encoded.anchors = anchors;
             let began = Instant::now();
             producer.commit(encoded, move |result| {
                 let contents = &attempt.contents;
@@ -402,28 +416,6 @@ impl Session {
                 let reason = format!("a transaction could not be encoded: {error}");
                 let _ = messages.send(Message::Broken(reason)).await;
             }
-        });
-    }
-
-    /// The stable committed offset first: with it, the old owner's transactions have ended.
-    fn read_ledger(&self, partition: Partition, epoch: Epoch) {
-        let (messages, dispatch) = (self.messages.clone(), Arc::clone(&self.dispatch));
-        let runtime = tokio::runtime::Handle::current();
-        self.consumer.committed(vec![self.commands(partition)], move |answer| {
-            let committed = answer.map(|offsets| {
-                Offset(offsets.first().and_then(|(_, offset)| *offset).unwrap_or(0))
-            });
-            runtime.spawn_blocking(move || {
-                let ledger = TopicPartition::new(Arc::clone(&dispatch.topics.ledger), partition.0);
-                let read = committed.and_then(|committed| {
-                    let records = replay(&dispatch.kafka, &ledger)?;
-                    Ok(Input::LedgerRead { partition, epoch, committed, records })
-                });
-                let _ = messages.blocking_send(match read {
-                    Ok(input) => Message::Input(input),
-                    Err(reason) => Message::Unread(partition, epoch, reason),
-                });
-            });
         });
     }
 

@@ -98,7 +98,7 @@ pub(super) fn transaction(
         .iter()
         .map(|write| (Arc::clone(&topics.commands), write.partition.0, write.offset.0))
         .collect();
-    kafka::Transaction { records, offsets, group }
+    kafka::Transaction { records, offsets, group, ..kafka::Transaction::default() }
 }
 
 /// What the API said is the only part of an outcome that has no bound of its own.

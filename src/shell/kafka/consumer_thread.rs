@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -112,6 +112,11 @@ impl Member {
                 break format!(
                     "a rebalance was not answered for {waited:?}, so the group may have given \
                      everything to others: make a new consumer"
+                );
+            }
+            if let Some(topic) = self.client.context().made_anew() {
+                break format!(
+                    "the topic {topic} was deleted and made anew: where to go on is decided anew"
                 );
             }
             let outside = self.client.context().outside_for(self.limits.outside_max);
@@ -281,7 +286,12 @@ impl Member {
         let mut batch = RecordBatch::default();
         let mut wait = POLL_WAIT;
         let ended = loop {
-            match self.client.poll(wait) {
+            let polled = self.client.poll(wait);
+            // What follows that news is of the new topic, and not to be taken for the old one's.
+            if self.client.context().made_anew().is_some() {
+                break None;
+            }
+            match polled {
                 None => break None,
                 Some(Err(error)) => break Some(error),
                 Some(Ok(message)) => {
@@ -307,9 +317,22 @@ impl Member {
         if !batch.is_empty() {
             (self.sink)(ConsumerEvent::Records(batch));
         }
-        if let Some(error) = ended {
-            self.on_poll_error(&error);
+        match ended {
+            Some(error) if is_position_gone(&error) => self.on_position_gone(&error),
+            Some(error) => self.on_poll_error(&error),
+            None => {}
         }
+    }
+
+    /// Kafka has no record where a partition is to be read on: some were deleted, or the topic was
+    /// made anew. Which partition it is librdkafka does not say. All are looked at again by the
+    /// session that follows, which decides.
+    fn on_position_gone(&self, error: &KafkaError) {
+        let text = format!(
+            "Kafka has no record at the position of a partition ({error}): records were deleted \
+             before they were read, or the topic was made anew; where to go on is decided anew"
+        );
+        (self.sink)(ConsumerEvent::Error { fatal: true, text });
     }
 
     fn on_poll_error(&self, error: &KafkaError) {
@@ -392,6 +415,13 @@ impl Member {
         }
         failed
     }
+}
+
+fn is_position_gone(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation)
+    )
 }
 
 impl Drop for Member {

@@ -16,9 +16,11 @@ pub mod record;
 pub mod topic_check;
 pub mod topics;
 
+mod anchors;
 mod complaints;
 mod consumer_thread;
 mod ends;
+mod look;
 mod membership;
 mod offsets;
 mod producer_thread;
@@ -26,9 +28,14 @@ mod reach;
 pub(in crate::shell) mod repeats;
 mod transaction;
 
+pub(in crate::shell) use anchors::Anchors;
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
-pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub use consumer::{
+    Committed, CommittedAt, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt,
+};
 pub(in crate::shell) use ends::End;
+pub(in crate::shell) use ledger_reader::{Readers, read_partition_with};
+pub(in crate::shell) use look::{Ask, known_topics, look};
 pub(in crate::shell) use rebalance::Standing;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::client::{ClientError, KafkaOptions};
 use super::producer_thread::{Busy, Writer};
 use super::rebalance::GroupMetadata;
+use crate::model::Anchor;
 
 /// A record to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub struct Transaction {
     pub records: Vec<OutRecord>,
     /// Offsets to commit: topic, partition, and the offset of the next record to process.
     pub offsets: Vec<(Arc<str>, i32, i64)>,
+    /// What is kept with the offsets at the same places: a record by which the topic is known
+    /// again.
+    pub anchors: Vec<Option<Anchor>>,
     /// The membership under which all this was decided. Offsets need one, and only a transaction
     /// with offsets is refused when the membership is no longer good.
     pub group: Option<Arc<GroupMetadata>>,
