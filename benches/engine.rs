@@ -42,7 +42,10 @@ fn worker() -> Worker {
         let (partition, epoch) = (Partition(lane), Epoch(1));
         worker.handle(now, Input::Assigned { partition, epoch });
         let (committed, records) = (Offset(0), Ok(Vec::new()));
-        worker.handle(now, Input::LedgerRead { partition, epoch, committed, records });
+        worker.handle(
+            now,
+            Input::LedgerRead { partition, epoch, committed, log: Ok(Default::default()), records },
+        );
     }
     while worker.next_effect().is_some() {}
     worker

@@ -88,7 +88,10 @@ fn a_device_in_flight_costs_at_most_300_bytes_its_command_included() {
     let (partition, epoch) = (Partition(0), Epoch(1));
     worker.handle(now(0), Input::Assigned { partition, epoch });
     let (committed, records) = (Offset(0), Ok(Vec::new()));
-    worker.handle(now(0), Input::LedgerRead { partition, epoch, committed, records });
+    worker.handle(
+        now(0),
+        Input::LedgerRead { partition, epoch, committed, log: Ok(Default::default()), records },
+    );
     let mut accepted = 0;
     let mut millis = 1;
     for first in (0..DEVICES).step_by(1_000) {

@@ -242,6 +242,7 @@ impl Lane {
             partition: LANE,
             epoch: EPOCH,
             committed: Offset(committed),
+            log: Ok(Default::default()),
             records: Ok(records.into_iter().map(|record| (record.batch, record)).collect()),
         });
         lane

@@ -29,8 +29,15 @@ const ALL: &[&str] =
     &["model", "wire", "engine", "verify", "sandbox", "config", "shell", "demo", "cli"];
 
 /// What of the engine the configuration may name.
-const ENGINE_OPTIONS: [&str; 6] =
-    ["options", "AccountOptions", "GuardMode", "Installation", "Options", "IntakeOptions"];
+const ENGINE_OPTIONS: [&str; 7] = [
+    "options",
+    "AccountOptions",
+    "GuardMode",
+    "Installation",
+    "Options",
+    "IntakeOptions",
+    "StartFrom",
+];
 
 /// Crates with which things are done, and where they may be named.
 const CRATES: [(&str, &[&str]); 9] = [

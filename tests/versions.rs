@@ -135,6 +135,7 @@ fn a_worker_goes_on_from_what_version_1_left_in_the_middle_of_its_batches() {
         partition: LANE,
         epoch: EPOCH,
         committed,
+        log: Ok(Default::default()),
         records: Ok(records),
     });
     assert!(matches!(effects[..], [Effect::Start { .. }]), "{effects:?}");

@@ -36,6 +36,7 @@ pub(super) fn config(settings: &Settings, explained: Vec<String>) -> Config {
             records_max: count(settings.intake.records_max),
             linger: settings.intake.linger.0,
             skips_others: settings.intake.others == Others::Skip,
+            start: settings.intake.start.map(|start| start.0),
             order_devices_max: count(settings.limits.order_devices_max),
             order_bytes_max: settings.limits.order_bytes_max.bytes(),
         },

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value as Json};
 
 use super::source::Value;
-use super::values::{ByteSize, Span};
+use super::values::{ByteSize, Span, Start};
 
 /// What may stand at a key.
 pub(super) enum Kind<'a> {
@@ -68,6 +68,7 @@ pub(super) fn type_name(schema: &Json) -> String {
         Kind::Scalar => match (text(schema, "format"), types(schema).as_slice()) {
             (Some("duration-with-unit"), _) => "duration".to_owned(),
             (Some("byte-size"), _) => "byte size".to_owned(),
+            (Some("start"), _) => "`earliest`, `latest` or a time".to_owned(),
             (_, names) => names.join(" or ").replace("string", "text"),
         },
     }
@@ -114,6 +115,9 @@ pub(super) fn expectation(schema: &Json) -> String {
         Kind::Scalar => match (text(schema, "format"), types(schema).as_slice()) {
             (Some("duration-with-unit"), _) => "a duration with unit, such as 500ms or 2s,".into(),
             (Some("byte-size"), _) => "a size with unit, such as 64MiB,".to_owned(),
+            (Some("start"), _) => {
+                "`earliest`, `latest` or a time such as 2026-05-01T00:00:00Z".to_owned()
+            }
             (_, ["integer"]) => "a whole number".to_owned(),
             (_, ["boolean"]) => "true or false".to_owned(),
             _ => "text".to_owned(),
@@ -162,6 +166,7 @@ fn accept_text(schema: &Json, names: &[&str], written: &str) -> bool {
     match text(schema, "format") {
         Some("duration-with-unit") => return within::<Span>(schema, written),
         Some("byte-size") => return within::<ByteSize>(schema, written),
+        Some("start") => return written.parse::<Start>().is_ok(),
         _ => {}
     }
     let length = u64::try_from(written.chars().count()).unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::settings::{GroupProtocol, LogFormat, OtlpProtocol};
-use crate::engine::Options;
+use crate::engine::{Options, StartFrom};
 
 /// A configuration without mistakes. Printing it shows no secrets.
 #[derive(Clone, Debug)]
@@ -161,6 +161,8 @@ pub struct IntakeConfig {
     pub linger: Duration,
     /// Whether events of other types are passed over.
     pub skips_others: bool,
+    /// Where to begin in topics that the group has not read yet.
+    pub start: Option<StartFrom>,
     /// Devices in one order event at most.
     pub order_devices_max: usize,
     /// Bytes of one order event at most.

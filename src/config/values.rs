@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::engine::StartFrom;
+
 /// Why a duration or a byte size cannot be read; the caller knows the value and the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither number and unit, nor in range")]
@@ -79,6 +81,28 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// Where to begin in a topic, as people write it: `earliest`, `latest` or a time of RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start(pub StartFrom);
+
+impl FromStr for Start {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Ok(Self(match text {
+            "earliest" => StartFrom::Earliest,
+            "latest" => StartFrom::Latest,
+            time => StartFrom::Time(time.parse().map_err(|_| UnitError)?),
+        }))
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// serde and JSON Schema of a value that is a string with a unit.
 macro_rules! written_with_unit {
     ($type:ident, $format:literal) => {
@@ -108,6 +132,7 @@ macro_rules! written_with_unit {
 
 written_with_unit!(Span, "duration-with-unit");
 written_with_unit!(ByteSize, "byte-size");
+written_with_unit!(Start, "start");
 
 /// The value of a librdkafka property: it may be a password, so it never prints.
 #[derive(Clone, Debug)]
@@ -164,6 +189,17 @@ mod tests {
         assert_eq!("1 MiB".parse(), Ok(ByteSize(1 << 20)));
         for bad in ["", "64", "MiB", "-1MiB", "1.5MiB", "99999999999GiB", "1 TiB"] {
             assert_eq!(bad.parse::<ByteSize>(), Err(UnitError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_a_word_or_a_time_with_its_zone() {
+        for text in ["earliest", "latest", "2026-05-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Start>().map(|s| s.to_string()), Ok(text.to_owned()));
+        }
+        assert!("2026-05-01T02:00:00+02:00".parse::<Start>().is_ok());
+        for bad in ["", "beginning", "2026-05-01", "2026-05-01T00:00:00", "-1h"] {
+            assert_eq!(bad.parse::<Start>(), Err(UnitError), "{bad}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::witness::{Watermarks, Witness};
 use super::{ACCOUNT, DemoArgs, PARTNER};
 use crate::config::AdminConfig;
 use crate::engine::intake::IntakeOptions;
-use crate::engine::{AccountOptions, Installation, Options, Transaction};
+use crate::engine::{AccountOptions, Installation, Options, StartFrom, Transaction};
 use crate::sandbox::Sandbox;
 use crate::shell::admin::Facts;
 use crate::shell::dispatch::{self, Dispatch};
@@ -213,6 +213,7 @@ impl Inside {
             limits: Default::default(),
             records_max: 1_000,
             linger: Duration::from_millis(20),
+            start: Some(StartFrom::Earliest),
             backlog_bytes_max: 8 << 20,
             stats: Arc::clone(&stats),
             traces: Default::default(),

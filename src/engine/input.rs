@@ -6,6 +6,8 @@ use crate::model::{
 };
 use std::sync::Arc;
 
+use super::positions::CommandsLog;
+
 /// One thing that happened.
 #[derive(Debug)]
 pub enum Input {
@@ -22,8 +24,11 @@ pub enum Input {
         partition: Partition,
         /// The epoch of the request.
         epoch: Epoch,
-        /// The stable committed offset, read after fencing; 0 if there is none.
+        /// Where reading is to begin: the stable committed offset, read after fencing, unless
+        /// [`super::positions`] says otherwise.
         committed: Offset,
+        /// What the ledger's offsets mean in the commands topic as it is, or why nobody knows.
+        log: Result<CommandsLog, String>,
         /// The last record of each key, or what is wrong with it.
         records: Result<Vec<(BatchId, LedgerRecord)>, String>,
     },

@@ -31,10 +31,11 @@ mod worker;
 pub mod intake;
 #[cfg(feature = "mutants")]
 pub mod mutant;
+pub mod positions;
 
 pub use effect::{DeadLetterWrite, Effect, OffsetWrite, OutcomeWrite, Submit, Transaction};
 pub use input::{CallNumber, CommandContent, CommandRead, ForeignRecord, Input};
-pub use options::{AccountOptions, GuardMode, Installation, Options};
+pub use options::{AccountOptions, GuardMode, Installation, Options, StartFrom};
 pub use report::{AccountReport, HeadBatch, HeadCommand, HeadReport, LaneReport, Report};
 pub use time::{Mono, Now};
 pub use worker::Worker;

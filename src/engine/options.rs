@@ -125,3 +125,24 @@ impl Default for Options {
         }
     }
 }
+
+/// Where to begin in a topic that the group has not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFrom {
+    /// At its first record.
+    Earliest,
+    /// Behind its last record.
+    Latest,
+    /// At the first record of that time or a later one.
+    Time(jiff::Timestamp),
+}
+
+impl std::fmt::Display for StartFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::Time(time) => write!(f, "{time}"),
+        }
+    }
+}

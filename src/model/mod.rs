@@ -4,6 +4,7 @@
 //! `Status`, `Customer`, …) derive serde and schemars here, so that a word has one definition and
 //! a schema cannot drift from it. Whole records live in [`crate::wire`].
 
+mod anchor;
 mod batch;
 mod command;
 mod customer;
@@ -19,6 +20,7 @@ mod position;
 mod purpose;
 mod spelling;
 
+pub use anchor::{Anchor, NoAnchor};
 pub use batch::{BatchId, BatchState, LedgerRecord, LedgerWrite, OffsetSet, Run};
 pub use command::{Action, Command, CommandFacts, CommandId, order_hash};
 pub use customer::Customer;

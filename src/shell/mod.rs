@@ -4,6 +4,7 @@ mod causes;
 mod clock;
 mod limit;
 mod lock;
+mod positions;
 mod reach;
 mod rooms;
 mod stats;

@@ -271,6 +271,7 @@ async fn work(
         },
         records_max: config.intake.records_max,
         linger: config.intake.linger,
+        start: config.intake.start,
         backlog_bytes_max: BACKLOG_BYTES_MAX,
         stats,
         traces,

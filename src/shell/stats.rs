@@ -67,7 +67,7 @@ pub struct Stats {
     pub quota_tokens: Count,
     /// Gauge: lanes of this worker, in whatever state.
     pub lanes_owned: Count,
-    /// Gauge: lanes that are stopped since their ledger cannot be understood.
+    /// Gauge: lanes that are stopped until somebody has decided.
     pub lanes_stopped: Count,
     /// Gauge: lanes that take commands.
     pub lanes_live: Count,

@@ -162,6 +162,8 @@ impl World {
             ("topics.partitions", PARTITIONS.to_string()),
             ("topics.replication_factor", "1".to_owned()),
             ("api.endpoint", url),
+            // Tests write orders before the first worker starts as well as after that.
+            ("intake.start", text("earliest")),
             ("admin.listen", text("off")),
             ("operation.poll_delay_min", text("100ms")),
             ("operation.poll_delay_max", text("500ms")),

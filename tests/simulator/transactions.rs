@@ -409,6 +409,7 @@ impl World {
                         partition: Partition(partition),
                         epoch: Epoch(epoch),
                         committed: Offset(committed),
+                        log: Ok(Default::default()),
                         records: Ok(records),
                     };
                     return self.tell(wait, slot, session, Message::Input(input));

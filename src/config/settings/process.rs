@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{millis, seconds};
-use crate::config::values::Span;
+use crate::config::values::{Span, Start};
 
 /// What becomes of an order topic's events of other types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,12 +33,17 @@ pub struct IntakeSettings {
     /// `amendment`: `dead_letter`, or `skip` for a topic that other events are in as well; they are
     /// counted then.
     pub others: Others,
+    /// Where to begin in an order topic that holds records of which the group has read none:
+    /// `earliest`, `latest`, or the time of the first record to be read. Left out: such a topic is
+    /// not read, since nobody has said that its history is to be claimed. Where the group has a
+    /// position, this changes nothing.
+    pub start: Option<Start>,
 }
 
 impl Default for IntakeSettings {
     fn default() -> Self {
         let others = Others::default();
-        Self { enabled: true, records_max: 500, linger: millis(20), others }
+        Self { enabled: true, records_max: 500, linger: millis(20), others, start: None }
     }
 }
 

@@ -84,6 +84,8 @@ fn text(servers: &str, group: &str, topics: &Topics, api: &str, batch_items_max:
             ("request_timeout", json!("5s")),
         ],
     );
+    // Orders may well be there before the first worker is.
+    section("[intake]", &[("start", json!("earliest"))]);
     section("[admin]", &[("listen", json!("off"))]);
     section("[batch]", &[("items_max", json!(batch_items_max))]);
     let polls = [("poll_delay_min", json!("500ms")), ("poll_delay_max", json!("2s"))];

@@ -1,6 +1,7 @@
 //! One partition of the commands topic: who is in it, how far it is, and what it knows.
 
 mod devices;
+mod fitting;
 mod fold;
 mod memory;
 mod recovery;
@@ -12,6 +13,7 @@ use crate::engine::Mono;
 use crate::model::{BatchId, Epoch, Offset};
 
 pub(crate) use devices::Devices;
+pub(crate) use fitting::{Fitted, fit, tell_gone};
 pub(crate) use fold::{Fold, fold};
 pub(crate) use memory::Memory;
 pub(crate) use recovery::{Fate, Restore};
@@ -24,8 +26,9 @@ pub(crate) enum LanePhase {
     Recovering,
     /// It takes commands.
     Live,
-    /// Its ledger or a command in it cannot be understood, or is meant for somebody else: what came
-    /// before is finished, and it takes nothing more until somebody has looked.
+    /// Its ledger or a command in it cannot be understood or is meant for somebody else, or where to
+    /// read from is for somebody to decide: what came before is finished, and it takes nothing more
+    /// until somebody has looked.
     Stopped(String),
     /// Revoked: what is decided is published, then the partition is given up.
     Closing,

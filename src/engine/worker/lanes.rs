@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::engine::account::AccountIx;
 use crate::engine::batch::{Batch, BatchIx, LanePart, Phase};
-use crate::engine::lane::{Lane, LanePhase, Restore, Watermark};
+use crate::engine::lane::{Fitted, Lane, LanePhase, Restore, Watermark, fit, tell_gone};
 use crate::engine::mutant::{self, Mutant};
+use crate::engine::positions::CommandsLog;
 use crate::engine::purpose::foreign_record;
 use crate::engine::slots::{SlotIx, Stage};
 use crate::engine::{Effect, Now, Options};
@@ -26,7 +27,7 @@ impl Worker {
         &mut self,
         now: Now,
         (partition, epoch): (Partition, Epoch),
-        committed: Offset,
+        (committed, log): (Offset, Result<CommandsLog, String>),
         records: Result<Vec<(BatchId, LedgerRecord)>, String>,
     ) {
         let is_awaited = self
@@ -37,7 +38,13 @@ impl Worker {
         if !is_awaited {
             return;
         }
-        let restored = records.and_then(|records| self.restore(now, partition, committed, records));
+        let records = records.map_err(|reason| {
+            format!("its ledger cannot be understood: {reason}. Repair or remove the record")
+        });
+        let restored = log.and_then(|log| {
+            let at = (partition, committed);
+            records.and_then(|records| self.restore(now, at, log, records))
+        });
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         lane.watermark = Watermark::at(committed);
         match restored {
@@ -53,7 +60,8 @@ impl Worker {
             Err(reason) => {
                 tracing::error!(
                     %partition, reason,
-                    "a lane is stopped: this worker cannot go on from its ledger. All others go on"
+                    "this lane is stopped, all others go on. Do what the reason says, then restart \
+                     the worker"
                 );
                 lane.stop(reason);
             }
@@ -63,16 +71,25 @@ impl Worker {
     fn restore(
         &mut self,
         now: Now,
-        partition: Partition,
-        committed: Offset,
+        (partition, committed): (Partition, Offset),
+        log: CommandsLog,
         records: Vec<(BatchId, LedgerRecord)>,
     ) -> Result<Restore, String> {
-        for (id, record) in &records {
-            self.check_record(*id, record, committed)?;
+        let is_whole = log == CommandsLog::Whole;
+        for (id, record) in records.iter().filter(|_| log != CommandsLog::New) {
+            self.check_record(*id, record, is_whole.then_some(committed))?;
+        }
+        let Fitted { kept: records, changed, ended, gone } = fit(records, committed, log);
+        tell_gone(partition, &gone);
+        if !is_whole {
+            // Where it goes on now is committed at once: the next owner has nothing to tell again.
+            self.commit.moved.insert(partition);
+            self.commit.ended.extend(ended.into_iter().map(|id| (partition, id)));
         }
         let mut fates = Vec::with_capacity(records.len());
         for (id, record) in records {
-            if record.open.is_empty() {
+            let is_changed = changed.contains(&id);
+            if record.open.is_empty() && !is_changed {
                 if let Some((last, lane)) =
                     record.decided.last().zip(self.lanes.get_mut(&partition))
                 {
@@ -83,7 +100,17 @@ impl Worker {
             }
             let Some(account) = self.account_named(&record.account) else { continue };
             let batch = self.number_batch();
-            let restored = restored_batch(now, (partition, account), &record, &self.options);
+            let mut restored = restored_batch(now, (partition, account), &record, &self.options);
+            if is_changed {
+                self.commit.dirty.insert((partition, batch));
+            }
+            if record.open.is_empty() {
+                // Nothing is waited for; only its record is still to be put right.
+                restored.phase = Phase::Finished;
+                self.batches.insert(batch, restored);
+                fates.push((record, None));
+                continue;
+            }
             self.accounts[usize::from(account.0)].batches += usize::from(!restored.is_deferral);
             self.batches.insert(batch, restored);
             fates.push((record, Some(batch)));
@@ -91,8 +118,14 @@ impl Worker {
         Restore::new(&fates)
     }
 
-    /// Whether a record can be gone on from.
-    fn check_record(&self, id: BatchId, record: &LedgerRecord, from: Offset) -> Result<(), String> {
+    /// Whether a record can be gone on from. `from` is where reading begins, if all that the
+    /// ledger knows is to be there.
+    fn check_record(
+        &self,
+        id: BatchId,
+        record: &LedgerRecord,
+        from: Option<Offset>,
+    ) -> Result<(), String> {
         if let Some(purpose) = &record.purpose {
             let account =
                 if record.open.is_empty() { None } else { self.account_named(&record.account) };
@@ -101,7 +134,9 @@ impl Worker {
                 return Err(format!("ledger record {id} {why}"));
             }
         }
-        if record.open.iter().next().is_some_and(|first| first < from) {
+        if let Some((first, from)) = record.open.iter().next().zip(from)
+            && first < from
+        {
             return Err(format!(
                 "ledger record {id} holds offsets open that are below the committed one, {from}"
             ));

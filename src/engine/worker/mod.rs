@@ -139,8 +139,8 @@ impl Worker {
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Assigned { partition, epoch } => self.on_assigned(now, partition, epoch),
-            Input::LedgerRead { partition, epoch, committed, records } => {
-                self.on_ledger_read(now, (partition, epoch), committed, records);
+            Input::LedgerRead { partition, epoch, committed, log, records } => {
+                self.on_ledger_read(now, (partition, epoch), (committed, log), records);
             }
             Input::CommandsRead { partition, epoch, commands } => {
                 self.on_commands_read(now, (partition, epoch), commands);

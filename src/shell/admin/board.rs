@@ -1,7 +1,7 @@
 //! Where the halves of the worker put up how they stand, and where others read it without asking
 //! them: a half that is busy or stuck cannot keep the admin thread from answering.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -17,11 +17,15 @@ use crate::engine::{HeadReport, Report};
 use crate::model::CallFailure;
 use crate::shell::kafka::Standing;
 use crate::shell::lock::locked;
+use crate::shell::positions::Notice;
 use crate::shell::telemetry::metrics::Half;
 
 /// A half or a runtime that has not been heard of for this long hangs. All waits within them are
 /// far shorter.
 const HUNG: Duration = Duration::from_secs(120);
+
+/// Notices about positions that are kept; older ones are in the log.
+const NOTICES: usize = 100;
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -144,6 +148,9 @@ pub(in crate::shell) struct IntakeView {
     pub(in crate::shell) standing: Standing,
     /// Order events not taken in.
     pub(in crate::shell) lag: Vec<Lag>,
+    /// What to decide before partitions are read that are not; see the positions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::shell) undecided: Vec<String>,
 }
 
 /// The board. Every lock on it is held for a moment only.
@@ -164,6 +171,7 @@ pub struct Board {
     writes: [Mutex<Writes>; 2],
     /// Whether what there is to do is done.
     pub(super) movement: Mutex<Movement>,
+    positions: Mutex<VecDeque<Notice>>,
     /// Since when each latch of readiness is as it is.
     pub(super) since: Mutex<BTreeMap<String, (bool, Instant)>>,
 }
@@ -186,6 +194,7 @@ impl Default for Board {
             answers: Mutex::default(),
             writes: Default::default(),
             movement: Mutex::default(),
+            positions: Mutex::default(),
             since: Mutex::default(),
         }
     }
@@ -345,6 +354,20 @@ impl Board {
     /// Why the transactions of a half keep failing, if they do.
     pub(super) fn failing(&self, half: Half, now: Instant) -> Option<String> {
         locked(&self.writes[half as usize]).wrong(now).map(str::to_owned)
+    }
+
+    /// Records were lost, or a topic was made anew.
+    pub(in crate::shell) fn note_position(&self, notice: Notice) {
+        let mut notices = locked(&self.positions);
+        if notices.len() >= NOTICES {
+            notices.pop_front();
+        }
+        notices.push_back(notice);
+    }
+
+    /// What was noted of positions since the process began.
+    pub(in crate::shell) fn positions(&self) -> Vec<Notice> {
+        locked(&self.positions).iter().cloned().collect()
     }
 
     /// The worker drains.

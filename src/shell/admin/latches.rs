@@ -19,8 +19,8 @@ const WAIT_MIN: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Latch {
-    /// `kafka`, `topics`, `group`, `reading`, `lanes`, `writes`, `account:<name>`, `movement` or
-    /// `draining`.
+    /// `kafka`, `topics`, `group`, `positions`, `reading`, `lanes`, `writes`, `account:<name>`,
+    /// `movement` or `draining`.
     pub(super) name: String,
     /// Whether it is.
     pub(super) ok: bool,
@@ -41,6 +41,7 @@ impl Board {
             ("kafka".to_owned(), self.kafka()),
             ("topics".to_owned(), self.topics()),
             ("group".to_owned(), self.group()),
+            ("positions".to_owned(), self.undecided()),
             ("reading".to_owned(), self.reading()),
             ("lanes".to_owned(), lanes(view)),
             ("writes".to_owned(), self.writes(now)),
@@ -110,6 +111,10 @@ impl Board {
             Stage::Wrong(reason) => Some(reason),
             Stage::Starting | Stage::Waiting(_) => Some("not checked yet".to_owned()),
         }
+    }
+
+    fn undecided(&self) -> Option<String> {
+        self.intake().and_then(|view| view.undecided.first().cloned())
     }
 
     fn group(&self) -> Option<String> {
@@ -272,6 +277,7 @@ mod tests {
             paused: false,
             standing: Standing::default(),
             lag: Vec::new(),
+            undecided: Vec::new(),
         });
         assert_eq!(wrong(&board), [], "an account paused by hand does not make it unready");
     }

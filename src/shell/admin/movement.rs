@@ -174,6 +174,7 @@ mod tests {
             paused: false,
             standing: Standing::default(),
             lag: vec![lag],
+            undecided: Vec::new(),
         }
     }
 

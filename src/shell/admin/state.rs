@@ -34,6 +34,7 @@ pub(super) fn of(stats: &Stats, log_level: Option<&str>, now: Instant) -> Value 
         "accountsPaused": *board.paused().borrow(),
         "counters": counters(stats),
         "outcomes": outcomes(stats),
+        "positions": board.positions(),
         "intake": intake(stats, facts.intake_enabled, now),
         "dispatch": dispatch(stats, now),
     })

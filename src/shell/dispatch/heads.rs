@@ -78,7 +78,10 @@ mod tests {
         let (partition, epoch) = (Partition(0), Epoch(1));
         worker.handle(at(0), Input::Assigned { partition, epoch });
         let (committed, records) = (Offset(0), Ok(Vec::new()));
-        worker.handle(at(0), Input::LedgerRead { partition, epoch, committed, records });
+        worker.handle(
+            at(0),
+            Input::LedgerRead { partition, epoch, committed, log: Ok(Default::default()), records },
+        );
         let sample = include_bytes!("../../../schemas/examples/command.claim.json");
         let command = wire::command::decode(sample).unwrap();
         let content = CommandContent::Command {

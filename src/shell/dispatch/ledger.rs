@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{BatchId, Epoch, LedgerRecord, Partition};
-use crate::shell::kafka::{KafkaOptions, TopicPartition, read_partition};
+use crate::engine::positions::{self, CommandsLog, Position, Seen, Undecided};
+use crate::model::{Anchor, BatchId, Epoch, LedgerRecord, Partition};
+use crate::shell::kafka::{
+    Ask, CommittedAt, KafkaOptions, Readers, TopicPartition, look, read_partition_with,
+};
 use crate::wire;
 
 /// How long one wait of a ledger's replay may take, beyond the longest transaction: brokers look
@@ -56,9 +59,22 @@ impl Unread {
 /// # Errors
 /// It cannot be read now; the text says what is in the way.
 pub fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, String> {
+    let readers = Readers::new(kafka).map_err(|error| error.to_string())?;
+    read(&readers, kafka, ledger).map(|(replay, _)| replay)
+}
+
+/// Reads a ledger partition as a whole; tells also when the last record of it was written, in
+/// milliseconds since 1970, tombstones included. None if nobody has ever written there.
+fn read(
+    readers: &Readers,
+    kafka: &KafkaOptions,
+    ledger: &TopicPartition,
+) -> Result<(Replay, Option<i64>), String> {
     let mut last: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
-    read_partition(kafka, ledger, kafka.transaction_timeout + PATIENCE, |records| {
+    let mut last_word: Option<i64> = None;
+    read_partition_with(readers, ledger, patience(kafka), |records| {
         for record in records.iter() {
+            last_word = last_word.max(Some(record.timestamp_ms().unwrap_or(-1)));
             let key = record.key().unwrap_or_default();
             match record.payload() {
                 Some(payload) => {
@@ -73,10 +89,68 @@ pub fn replay(kafka: &KafkaOptions, ledger: &TopicPartition) -> Result<Replay, S
     for (key, (offset, payload)) in last {
         match wire::ledger::decode(Partition(ledger.partition), &key, Some(&payload)) {
             Ok(write) => records.extend(write.record.map(|record| (write.batch, record))),
-            Err(error) => return Ok(Err(format!("record at {ledger}, offset {offset}: {error}"))),
+            Err(error) => {
+                let reason = format!("record at {ledger}, offset {offset}: {error}");
+                return Ok((Err(reason), last_word));
+            }
         }
     }
-    Ok(Ok(records))
+    Ok((Ok(records), last_word))
+}
+
+fn patience(kafka: &KafkaOptions) -> Duration {
+    kafka.transaction_timeout + PATIENCE
+}
+
+/// Clocks of workers differ: commands that are later than the last word of the ledger by this were
+/// not worked on.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// What recovery of a lane begins with.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) replay: Replay,
+    pub(super) seen: Seen,
+    /// The record by which the commands partition is known, if it is still the same.
+    pub(super) anchor: Option<Anchor>,
+    pub(super) position: Result<Position, Undecided>,
+}
+
+/// Reads the ledger of a lane, looks at its commands, and decides from where they are read. Blocks.
+/// `known` is what this process knows of the partition from before.
+///
+/// # Errors
+/// Kafka cannot be asked now; the text says what is in the way.
+pub(super) fn recover(
+    kafka: &KafkaOptions,
+    (commands, ledger): (&TopicPartition, &TopicPartition),
+    committed: Option<CommittedAt>,
+    known: Option<Option<Anchor>>,
+) -> Result<Recovered, String> {
+    let readers = Readers::new(kafka).map_err(|error| error.to_string())?;
+    let (replay, last_word) = read(&readers, kafka, ledger)?;
+    let anchor = committed.map_or(known.flatten(), |at| at.anchor);
+    let ask = Ask {
+        partition: commands.clone(),
+        committed: committed.map(|at| at.offset),
+        anchor,
+        time_ms: None,
+    };
+    let looks = look(&readers, &[ask], patience(kafka))?;
+    let look = looks.first().ok_or("the commands partition was not looked at")?;
+    let seen = Seen {
+        committed: committed.map(|at| at.offset),
+        anchor,
+        sight: look.sight,
+        log_start: look.log_start,
+        log_end: look.log_end,
+        first_ms: look.first_ms,
+        was_read_here: known.is_some(),
+    };
+    let margin = i64::try_from(CLOCKS_DIFFER_MAX.as_millis()).unwrap_or(i64::MAX);
+    let position = positions::commands(&seen, last_word, margin);
+    let is_kept = position.is_ok_and(|position| position.log != CommandsLog::New);
+    Ok(Recovered { replay, seen, anchor: anchor.filter(|_| is_kept), position })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use crate::model::{Epoch, Partition};
 use crate::shell::kafka::{CommitError, ConsumerEvent};
 use crate::shell::rooms::Rooms;
 
+use super::ledger::Recovered;
+
 /// How a session ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -22,6 +24,10 @@ pub(super) enum Message {
     Consumer(ConsumerEvent),
     Input(Input),
     Committed(Attempt, Result<(), CommitError>),
+    /// The ledger of a lane was read, and its commands were looked at.
+    Recovered(Partition, Epoch, Recovered),
+    /// Whether the commands topic is still the one that is being read; if not, what is wrong.
+    Looked(Result<(), String>),
     /// A ledger partition could not be read, for this reason.
     Unread(Partition, Epoch, String),
     /// It is time to read it again.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Options, Transaction};
 use crate::shell::http::ResellerClient;
-use crate::shell::kafka::KafkaOptions;
+use crate::shell::kafka::{Anchors, KafkaOptions};
 use crate::shell::telemetry::metrics::Half;
 use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Clock, Stats, Topics};
@@ -63,9 +63,10 @@ const RESTART_CALM: Duration = Duration::from_secs(60);
 /// Works until `drain` is cancelled and what could not be handed over is finished.
 pub async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) {
     let mut wait = RESTART_WAIT.0;
+    let anchors = Anchors::default();
     loop {
         let began = dispatch.clock.mono();
-        let ended = Session::run(Arc::clone(&dispatch), drain.clone()).await;
+        let ended = Session::run(Arc::clone(&dispatch), anchors.clone(), drain.clone()).await;
         let stats = &dispatch.stats;
         for gauge in [&stats.lanes_owned, &stats.lanes_live, &stats.lanes_stopped] {
             gauge.set(0);

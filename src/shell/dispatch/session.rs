@@ -1,5 +1,7 @@
 //! One session: inputs from Kafka and HTTP to the engine, its effects to Kafka and HTTP.
 
+mod recovering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +13,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::engine::{CallNumber, CommandRead, Effect, Input, Options, Submit, Worker};
-use crate::model::{CallFailure, Epoch, Offset, Partition};
+use crate::model::{CallFailure, Epoch, Partition};
 use crate::shell::kafka::{
-    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, RecordBatch,
-    StartAt, TopicPartition, Transaction, TransactionalProducer,
+    Anchors, CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode,
+    RecordBatch, StartAt, TopicPartition, Transaction, TransactionalProducer,
 };
+use crate::shell::positions;
 use crate::shell::rooms::Rooms;
 use crate::shell::telemetry::metrics::Half;
 
 use super::heads::Heads;
-use super::ledger::{Unread, replay};
+use super::ledger::Unread;
 use super::message::{Attempt, Ended, Message};
 use super::spans::{Spans, answered_call};
 use super::tell::Teller;
@@ -45,6 +48,9 @@ pub(super) struct Session {
     heads: Heads,
     spans: Spans,
     teller: Teller,
+    anchors: Anchors,
+    /// A look at whether the topic is still the same is under way.
+    looking: bool,
     paused: watch::Receiver<BTreeSet<Arc<str>>>,
     reader: translate::Reader,
     messages: Sender<Message>,
@@ -52,14 +58,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn run(dispatch: Arc<Dispatch>, drain: CancellationToken) -> Ended {
+    pub(super) async fn run(
+        dispatch: Arc<Dispatch>,
+        anchors: Anchors,
+        drain: CancellationToken,
+    ) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
         let stats = Arc::clone(&dispatch.stats);
         stats.metrics.session(Half::Dispatch);
         stats.board.begins(Half::Dispatch);
+        stats.metrics.reads(&dispatch.topics.commands);
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
-            began = Self::begin(dispatch, messages) => began,
+            began = Self::begin(dispatch, anchors, messages) => began,
         };
         let mut session = match began {
             Ok(session) => session,
@@ -79,7 +90,11 @@ impl Session {
     }
 
     /// Fences the transactions of an earlier process, then joins the group.
-    async fn begin(dispatch: Arc<Dispatch>, messages: Sender<Message>) -> Result<Self, String> {
+    async fn begin(
+        dispatch: Arc<Dispatch>,
+        anchors: Anchors,
+        messages: Sender<Message>,
+    ) -> Result<Self, String> {
         let producer =
             TransactionalProducer::fenced(&dispatch.kafka, &dispatch.transactional_id).await?;
         let sink = messages.clone();
@@ -101,6 +116,8 @@ impl Session {
             heads: Heads::default(),
             spans: Spans::new(&dispatch),
             teller: Teller::default(),
+            anchors,
+            looking: false,
             paused: dispatch.stats.board.paused(),
             reader: translate::Reader::new(&dispatch.engine),
             messages,
@@ -111,6 +128,7 @@ impl Session {
 
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
+        let mut looks = positions::looks();
         let mut draining = false;
         // Accounts that were held back before this session are so still.
         self.paused.mark_changed();
@@ -140,6 +158,7 @@ impl Session {
                     self.teller.tell(&self.dispatch, at, &self.unread, &self.consumer);
                     self.heads.tell(self.teller.heads(), now, &self.spans);
                 }
+                _ = looks.tick() => self.look(),
                 Ok(()) = self.paused.changed() => self.hold_accounts(),
                 () = sleep => self.feed(Input::TimePassed),
                 message = inbox.recv() => match message {
@@ -160,9 +179,6 @@ impl Session {
         match message {
             Message::Consumer(event) => self.on_consumer(event),
             Message::Input(input) => {
-                if let Input::LedgerRead { partition, records, .. } = &input {
-                    tell::restored(*partition, self.unread.settled(*partition), records);
-                }
                 let span = self.spans.log_span(answered_call(&input));
                 self.spans.answered(&input);
                 span.in_scope(|| self.feed(input));
@@ -171,6 +187,15 @@ impl Session {
             Message::ReadAgain(partition, epoch) => {
                 if self.epochs.get(&partition.0) == Some(&epoch) {
                     self.read_ledger(partition, epoch);
+                }
+            }
+            Message::Recovered(partition, epoch, recovered) => {
+                self.on_recovered(partition, epoch, recovered);
+            }
+            Message::Looked(looked) => {
+                self.looking = false;
+                if let Err(reason) = looked {
+                    self.ended = Some(Ended::Broken(reason));
                 }
             }
             Message::Committed(attempt, result) => self.on_committed(attempt, result),
@@ -217,28 +242,10 @@ impl Session {
         )));
     }
 
-    /// The lane waits, and all others go on.
-    fn on_unread(&mut self, partition: Partition, epoch: Epoch, reason: &str) {
-        if self.epochs.get(&partition.0) != Some(&epoch) {
-            return;
-        }
-        self.dispatch.stats.ledger_retries.add(1);
-        self.dispatch.stats.metrics.retry("ledger");
-        let (failures, wait) = self.unread.failed(partition, epoch);
-        tracing::error!(
-            %partition, failures, ?wait, reason,
-            "the ledger of a lane cannot be read; the lane waits, all others go on"
-        );
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let _ = messages.send(Message::ReadAgain(partition, epoch)).await;
-        });
-    }
-
     /// The lane is not this session's any more.
     fn forget(&mut self, partition: i32) {
         self.epochs.remove(&partition);
+        self.anchors.end(&self.commands(Partition(partition)));
         self.unread.settled(Partition(partition));
         self.spans.forget(Partition(partition));
     }
@@ -282,6 +289,7 @@ impl Session {
     }
 
     fn on_records(&mut self, records: &RecordBatch) {
+        self.anchors.read(records);
         for (partition, commands) in self.reader.commands(records) {
             if let Some(epoch) = self.epochs.get(&partition).copied() {
                 if let Some(CommandRead { offset, .. }) = commands.first() {
@@ -380,7 +388,11 @@ impl Session {
         let messages = self.messages.clone();
         let encoding = Encoding::new(&dispatch.topics, &attempt.contents, attempt.rooms);
         let encoding = Arc::new(encoding);
+        let offsets = attempt.contents.offsets.iter();
         let transaction = Transaction {
+            anchors: offsets
+                .map(|write| self.anchors.mark(&self.commands(write.partition), write.offset.0))
+                .collect(),
             offsets: translate::offsets(&dispatch.topics, &attempt.contents),
             records: encoding.clone(),
             group: self.group.clone(),
@@ -393,28 +405,6 @@ impl Session {
                 observer(contents);
             }
             let _ = messages.blocking_send(Message::Committed(attempt, result));
-        });
-    }
-
-    /// The stable committed offset first: with it, the old owner's transactions have ended.
-    fn read_ledger(&self, partition: Partition, epoch: Epoch) {
-        let (messages, dispatch) = (self.messages.clone(), Arc::clone(&self.dispatch));
-        let runtime = tokio::runtime::Handle::current();
-        self.consumer.committed(vec![self.commands(partition)], move |answer| {
-            let committed = answer.map(|offsets| {
-                Offset(offsets.first().and_then(|(_, offset)| *offset).unwrap_or(0))
-            });
-            runtime.spawn_blocking(move || {
-                let ledger = TopicPartition::new(Arc::clone(&dispatch.topics.ledger), partition.0);
-                let read = committed.and_then(|committed| {
-                    let records = replay(&dispatch.kafka, &ledger)?;
-                    Ok(Input::LedgerRead { partition, epoch, committed, records })
-                });
-                let _ = messages.blocking_send(match read {
-                    Ok(input) => Message::Input(input),
-                    Err(reason) => Message::Unread(partition, epoch, reason),
-                });
-            });
         });
     }
 

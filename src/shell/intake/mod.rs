@@ -7,6 +7,7 @@
 mod parts;
 mod session;
 mod spans;
+mod start;
 mod tell;
 mod translate;
 
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::StartFrom;
 use crate::engine::intake::IntakeOptions;
 use crate::model::Purpose;
-use crate::shell::kafka::KafkaOptions;
+use crate::shell::kafka::{Anchors, KafkaOptions};
 use crate::shell::telemetry::metrics::Half;
 use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Stats, Topics};
@@ -47,6 +49,8 @@ pub struct Intake {
     pub records_max: usize,
     /// How long a transaction that is not full waits for more.
     pub linger: Duration,
+    /// Where to begin in topics that the group has not read yet.
+    pub start: Option<StartFrom>,
     /// Bytes read ahead at most; beyond them the order topics pause.
     pub backlog_bytes_max: usize,
     /// The counters.
@@ -61,9 +65,10 @@ const RESTART_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// Works until `drain` is cancelled and the running transaction has ended.
 pub async fn run(intake: Arc<Intake>, drain: CancellationToken) {
     let mut wait = RESTART_WAIT.0;
+    let anchors = Anchors::default();
     loop {
         let began = std::time::Instant::now();
-        let reason = match Session::run(Arc::clone(&intake), drain.clone()).await {
+        let reason = match Session::run(Arc::clone(&intake), anchors.clone(), drain.clone()).await {
             Ended::Drained => return,
             Ended::Broken(reason) => reason,
         };

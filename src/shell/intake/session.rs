@@ -1,5 +1,7 @@
 //! One session of intake: a consumer, a producer, one transaction at a time.
 
+mod placing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,13 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::shell::admin::IntakeView;
 use crate::shell::dispatch::{aborted, result_word};
 use crate::shell::kafka::{
-    CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode, TopicPartition,
-    Transaction, TransactionalProducer,
+    Anchors, CommitError, Consumer, ConsumerEvent, ConsumerOptions, GroupMetadata, Mode,
+    TopicPartition, Transaction, TransactionalProducer,
 };
+use crate::shell::positions;
 use crate::shell::rooms::Rooms;
 use crate::shell::telemetry::metrics::Half;
 
 use super::parts::{Backlog, Part, Parts};
+use super::start::Placed;
 use super::translate::{reject_too_large, take};
 use super::{Intake, tell};
 
@@ -33,6 +37,11 @@ pub(super) enum Ended {
 #[derive(Debug)]
 enum Message {
     Consumer(ConsumerEvent),
+    /// From where partitions are read, that were assigned at that time.
+    Placed(u64, Vec<Placed>),
+    /// Whether the topics are still those that are being read; if not, what is wrong.
+    Looked(Result<(), String>),
+    Broken(String),
     Committed(Result<(), CommitError>),
 }
 
@@ -82,18 +91,36 @@ pub(super) struct Session {
     /// Behind the last order event of each partition that this session took in; where it began to
     /// read before that.
     done: BTreeMap<TopicPartition, i64>,
+    anchors: Anchors,
+    /// A look at whether the topics are still the same is under way.
+    looking: bool,
+    /// Assigned partitions of which it is not known yet from where they are read, each with the
+    /// number of its assignment.
+    unplaced: BTreeMap<TopicPartition, u64>,
+    assignments: u64,
+    /// From where partitions are to be read, once that is committed.
+    placing: BTreeMap<TopicPartition, i64>,
+    /// Those that are in the running transaction.
+    placed: BTreeMap<TopicPartition, i64>,
+    /// Partitions that are not read before somebody has said from where, with their records.
+    undecided: BTreeMap<TopicPartition, i64>,
     messages: Sender<Message>,
 }
 
 impl Session {
-    pub(super) async fn run(intake: Arc<Intake>, drain: CancellationToken) -> Ended {
+    pub(super) async fn run(
+        intake: Arc<Intake>,
+        anchors: Anchors,
+        drain: CancellationToken,
+    ) -> Ended {
         let (messages, mut inbox) = channel(INBOX);
         let stats = Arc::clone(&intake.stats);
         stats.metrics.session(Half::Intake);
         stats.board.begins(Half::Intake);
+        intake.topics.orders.iter().for_each(|topic| stats.metrics.reads(topic));
         let began = tokio::select! {
             () = drain.cancelled() => return Ended::Drained,
-            began = Self::begin(intake, messages) => began,
+            began = Self::begin(intake, anchors, messages) => began,
         };
         let mut session = match began {
             Ok(session) => session,
@@ -110,11 +137,15 @@ impl Session {
         ended
     }
 
-    async fn begin(intake: Arc<Intake>, messages: Sender<Message>) -> Result<Self, String> {
+    async fn begin(
+        intake: Arc<Intake>,
+        anchors: Anchors,
+        messages: Sender<Message>,
+    ) -> Result<Self, String> {
         let producer =
             TransactionalProducer::fenced(&intake.kafka, &intake.transactional_id).await?;
         let topics: Vec<&str> = intake.topics.orders.iter().map(|topic| &**topic).collect();
-        let options = ConsumerOptions { mode: Mode::Immediate, ..ConsumerOptions::default() };
+        let options = ConsumerOptions { mode: Mode::Gated, ..ConsumerOptions::default() };
         let sink = messages.clone();
         let consumer = Consumer::spawn(&intake.kafka, &topics, options, move |event| {
             let _ = sink.blocking_send(Message::Consumer(event));
@@ -139,6 +170,13 @@ impl Session {
             closing: BTreeSet::new(),
             began: Instant::now(),
             done: BTreeMap::new(),
+            anchors,
+            looking: false,
+            unplaced: BTreeMap::new(),
+            assignments: 0,
+            placing: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            undecided: BTreeMap::new(),
             messages,
             intake,
         })
@@ -146,6 +184,7 @@ impl Session {
 
     async fn work(&mut self, inbox: &mut Receiver<Message>, drain: &CancellationToken) -> Ended {
         let mut watch = tokio::time::interval(WATCH_EVERY);
+        let mut looks = positions::looks();
         loop {
             let is_idle = !self.is_running || self.retry_at.is_some();
             if drain.is_cancelled() && is_idle {
@@ -169,6 +208,10 @@ impl Session {
                     stats.passed_overs.tell_held(std::time::Instant::now());
                     None
                 }
+                _ = looks.tick() => {
+                    self.look();
+                    None
+                }
                 message = inbox.recv() => Some(message),
                 () = lingered => None,
             };
@@ -185,7 +228,9 @@ impl Session {
                 self.write();
             }
             let is_full = self.backlog.len() >= self.intake.records_max;
-            let is_due = is_full || self.due.is_some_and(|due| due <= Instant::now());
+            let is_due = is_full
+                || !self.placing.is_empty()
+                || self.due.is_some_and(|due| due <= Instant::now());
             if is_due && !self.is_running && !drain.is_cancelled() {
                 self.begin_transaction();
             }
@@ -197,6 +242,15 @@ impl Session {
         match message {
             Some(Message::Consumer(event)) => self.on_consumer(event),
             Some(Message::Committed(result)) => self.on_committed(result),
+            Some(Message::Placed(assignment, placed)) => {
+                self.on_placed(assignment, placed);
+                None
+            }
+            Some(Message::Looked(looked)) => {
+                self.looking = false;
+                looked.err().map(Ended::Broken)
+            }
+            Some(Message::Broken(reason)) => Some(Ended::Broken(reason)),
             None => Some(Ended::Broken("the session's threads are gone".into())),
         }
     }
@@ -205,9 +259,7 @@ impl Session {
         match event {
             ConsumerEvent::Assigned { partitions, group } => {
                 self.group = Some(group);
-                if self.paused {
-                    self.consumer.pause(partitions.clone());
-                }
+                self.place(&partitions);
                 self.owned.extend(partitions);
             }
             ConsumerEvent::Revoked { partitions, group } => {
@@ -226,6 +278,7 @@ impl Session {
             }
             ConsumerEvent::Records(records) => {
                 tell::begun(&mut self.done, &records);
+                self.anchors.read(&records);
                 self.due.get_or_insert_with(|| Instant::now() + self.intake.linger);
                 self.backlog.push(records);
             }
@@ -236,15 +289,6 @@ impl Session {
             }
         }
         None
-    }
-
-    /// Records of partitions that go away, and are in no transaction under way, are for their next
-    /// owner.
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.backlog.forget(partitions);
-        if self.retry_at.is_some() {
-            self.running.retain(|part| !partitions.contains(&part.partition));
-        }
     }
 
     fn begin_transaction(&mut self) {
@@ -262,6 +306,7 @@ impl Session {
             bytes += taken.bytes;
             self.running.push(Arc::new(Part { partition, offset, taken, origin }));
         }
+        self.placed = std::mem::take(&mut self.placing);
         self.sent = SystemTime::now();
         // What is left has waited long enough.
         self.due = self.due.filter(|_| !self.backlog.is_empty());
@@ -270,7 +315,7 @@ impl Session {
 
     /// Writes what is in hand as one transaction.
     fn write(&mut self) {
-        if self.running.is_empty() {
+        if self.running.is_empty() && self.placed.is_empty() {
             self.is_running = false;
             self.written = None;
             return;
@@ -279,10 +324,12 @@ impl Session {
             self.lost.clear();
         }
         self.is_running = true;
-        let mut offsets: BTreeMap<&TopicPartition, i64> = BTreeMap::new();
+        let mut offsets: BTreeMap<&TopicPartition, i64> =
+            self.placed.iter().map(|(partition, from)| (partition, *from)).collect();
         for part in &self.running {
             offsets.insert(&part.partition, part.offset + 1);
         }
+        let anchors = offsets.iter().map(|(at, next)| self.anchors.mark(at, *next)).collect();
         let offsets = offsets
             .into_iter()
             .map(|(at, next)| (Arc::clone(&at.topic), at.partition, next))
@@ -292,7 +339,8 @@ impl Session {
         let is_again = self.rooms != Rooms::new(self.intake.kafka.record_bytes_max as usize);
         let parts = Arc::new(Parts::new(&self.intake, &self.running, self.rooms, is_again));
         self.written = Some(Arc::clone(&parts));
-        let transaction = Transaction { records: parts, offsets, group: self.group.clone() };
+        let group = self.group.clone();
+        let transaction = Transaction { records: parts, offsets, anchors, group };
         self.producer.commit(transaction, move |result| {
             let _ = messages.blocking_send(Message::Committed(result));
         });
@@ -318,6 +366,12 @@ impl Session {
                     tell::taken_in(&self.intake, (&part.partition, part.offset), &part.taken);
                     self.done.insert(part.partition.clone(), part.offset + 1);
                 }
+                for (partition, from) in std::mem::take(&mut self.placed) {
+                    // It may have been revoked meanwhile.
+                    if self.owned.contains(&partition) && !self.closing.contains(&partition) {
+                        self.start(partition, from);
+                    }
+                }
                 self.is_running = false;
                 None
             }
@@ -327,6 +381,7 @@ impl Session {
                 aborted(stats, Half::Intake, &reason.to_string());
                 let lost = std::mem::take(&mut self.lost);
                 self.running.retain(|part| !lost.contains(&part.partition));
+                self.placed.retain(|partition, _| !lost.contains(partition));
                 self.retry_at = Some(Instant::now() + self.retry_wait);
                 self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT.1);
                 None
@@ -388,12 +443,13 @@ impl Session {
             paused: self.paused,
             standing,
             lag: tell::lag(&self.owned, &self.done, &ends),
+            undecided: self.undecided(),
         });
     }
 
     fn release_closed(&mut self) {
-        let held: BTreeSet<&TopicPartition> =
-            self.running.iter().map(|part| &part.partition).collect();
+        let running = self.running.iter().map(|part| &part.partition);
+        let held: BTreeSet<&TopicPartition> = running.chain(self.placed.keys()).collect();
         let free: Vec<TopicPartition> =
             self.closing.iter().filter(|partition| !held.contains(partition)).cloned().collect();
         if free.is_empty() {

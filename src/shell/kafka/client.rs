@@ -168,6 +168,12 @@ pub(super) fn config(options: &KafkaOptions, role: Role<'_>) -> Result<ClientCon
             consumer(options, options.queued_max_kbytes, &mut config);
             member(options, &mut config);
             config.set("enable.partition.eof", report_ends.to_string());
+            // A topic that was made anew is told in these lines only; see `changed_topic`.
+            config.set_log_level(RDKafkaLogLevel::Debug);
+            match config.get("debug").map(str::to_owned) {
+                None => config.set("debug", "metadata"),
+                Some(wanted) => config.set("debug", format!("{wanted},metadata")),
+            };
         }
         Role::Reader => {
             consumer(options, options.queued_max_kbytes.min(READER_KBYTES_MAX), &mut config);
@@ -188,7 +194,8 @@ fn consumer(options: &KafkaOptions, queued_max_kbytes: u32, config: &mut ClientC
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
+        // Where reading begins is decided by the worker and told; see `engine::positions`.
+        .set("auto.offset.reset", "error")
         .set("allow.auto.create.topics", "false")
         .set("queued.max.messages.kbytes", queued_max_kbytes.to_string());
     // One answer may not be much larger than what may be queued.
@@ -306,6 +313,17 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// The topic that has another id now than it had, if the client says so in this line of its log:
+/// it was deleted and made anew. There is no other way to hear of it; from the line on, what is
+/// read is of the new topic.
+pub(super) fn changed_topic(message: &str) -> Option<&str> {
+    let (_, told) = message.split_once("Topic ")?;
+    let (topic, ids) = told.split_once(" changed id from ")?;
+    let (before, _) = ids.split_once(" to ")?;
+    // At first it had none, which is written as zeros in base 64.
+    before.chars().any(|c| c != 'A' && c != '=').then_some(topic)
+}
+
 /// What a client complains of. Most of it is in the log already, in the same words.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
     // The end of a partition is asked for and no error.
@@ -377,7 +395,7 @@ mod tests {
         for role in ROLES {
             let own = config(&KafkaOptions::default(), role).unwrap();
             for key in own.config_map().keys().filter(|key| !defaults(key)) {
-                if ["linger.ms", "heartbeat.interval.ms"].contains(key) {
+                if ["linger.ms", "heartbeat.interval.ms", "debug"].contains(key) {
                     continue;
                 }
                 let error = config(&with(key, "x"), role).err();
@@ -385,6 +403,16 @@ mod tests {
                 assert!(error.contains(key) && error.contains("not to be set"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_heard_of_and_one_seen_for_the_first_time_is_not() {
+        let line = |from| {
+            format!("[thrd:main]: Topic shop.orders changed id from {from} to Zm9vYmFyYmF6cXV4eHk")
+        };
+        assert_eq!(changed_topic(&line("bm9wcXJzdHV2d3h5ejAxMg")), Some("shop.orders"));
+        assert_eq!(changed_topic(&line("AAAAAAAAAAAAAAAAAAAAAA")), None);
+        assert_eq!(changed_topic("[thrd:main]: Topic shop.orders [0] leader changed"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::ends::End;
 use super::membership;
 use super::rebalance::{GroupMetadata, LostPartitions, RebalanceContext, Standing, Told};
 use super::record::RecordBatch;
+use crate::model::Anchor;
 
 /// When an assigned partition begins to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +97,17 @@ pub enum ConsumerEvent {
     },
 }
 
+/// Where the group goes on in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedAt {
+    /// The offset of the next record.
+    pub offset: i64,
+    /// A record of the topic as it was then, if one was kept with it.
+    pub anchor: Option<Anchor>,
+}
+
 /// Committed offsets, as they are answered: `None` where nothing has been committed.
-pub type Committed = Result<Vec<(TopicPartition, Option<i64>)>, String>;
+pub type Committed = Result<Vec<(TopicPartition, Option<CommittedAt>)>, String>;
 
 pub(super) enum Command {
     Release(Vec<TopicPartition>),

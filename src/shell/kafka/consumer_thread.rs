@@ -138,6 +138,11 @@ impl Member {
                      everything to others: make a new consumer"
                 );
             }
+            if let Some(topic) = self.client.context().made_anew() {
+                break format!(
+                    "the topic {topic} was deleted and made anew: where to go on is decided anew"
+                );
+            }
             let outside = self.client.context().outside_for(self.limits.outside_max);
             if let Some(reason) = outside {
                 let known = self.troubles.get().into_iter().find(Trouble::is_of_group);
@@ -306,7 +311,12 @@ impl Member {
         let mut batch = RecordBatch::default();
         let mut wait = POLL_WAIT;
         let ended = loop {
-            match self.client.poll(wait) {
+            let polled = self.client.poll(wait);
+            // What follows that news is of the new topic, and not to be taken for the old one's.
+            if self.client.context().made_anew().is_some() {
+                break None;
+            }
+            match polled {
                 None => break None,
                 Some(Err(error)) => break Some(error),
                 Some(Ok(message)) => {
@@ -332,8 +342,10 @@ impl Member {
         if !batch.is_empty() {
             (self.sink)(ConsumerEvent::Records(batch));
         }
-        if let Some(error) = ended {
-            self.on_poll_error(&error);
+        match ended {
+            Some(error) if is_position_gone(&error) => self.on_position_gone(&error),
+            Some(error) => self.on_poll_error(&error),
+            None => {}
         }
     }
 
@@ -372,6 +384,17 @@ impl Member {
             tracing::warn!(group, %code, again, "the consumer reports an error: {reason}");
         }
         self.examiner.want(now);
+    }
+
+    /// Kafka has no record where a partition is to be read on: some were deleted, or the topic was
+    /// made anew. Which partition it is librdkafka does not say. All are looked at again by the
+    /// session that follows, which decides.
+    fn on_position_gone(&self, error: &KafkaError) {
+        let text = format!(
+            "Kafka has no record at the position of a partition ({error}): records were deleted \
+             before they were read, or the topic was made anew; where to go on is decided anew"
+        );
+        (self.sink)(ConsumerEvent::Error { fatal: true, text });
     }
 
     fn on_poll_error(&mut self, error: &KafkaError) {
@@ -473,6 +496,13 @@ fn places(client: &Client, phases: &BTreeMap<Arc<str>, BTreeMap<i32, Phase>>) ->
         }
     }
     places
+}
+
+fn is_position_gone(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation)
+    )
 }
 
 impl Drop for Member {

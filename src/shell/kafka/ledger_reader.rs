@@ -88,9 +88,19 @@ pub fn read_partition(
     options: &KafkaOptions,
     partition: &TopicPartition,
     patience: Duration,
+    hand_over: impl FnMut(&RecordBatch),
+) -> Result<LedgerRead, LedgerError> {
+    read_partition_with(&Readers::new(options)?, partition, patience, hand_over)
+}
+
+/// The same with clients that are there already.
+pub(in crate::shell) fn read_partition_with(
+    readers: &Readers,
+    partition: &TopicPartition,
+    patience: Duration,
     mut hand_over: impl FnMut(&RecordBatch),
 ) -> Result<LedgerRead, LedgerError> {
-    let mut reader = Reader::new(options, partition, patience)?;
+    let mut reader = Reader::new(readers, partition, patience)?;
     if reader.end == reader.start {
         return Ok(LedgerRead { end: reader.end, records: 0 });
     }
@@ -99,8 +109,26 @@ pub fn read_partition(
     Ok(LedgerRead { end: reader.end, records })
 }
 
+/// Two clients that read what they are told to read: each costs threads and connections, so what
+/// is to be known of a lane is asked of the same two.
+pub(in crate::shell) struct Readers {
+    /// Reads committed records.
+    pub(super) committed: BaseConsumer<LogContext>,
+    /// Is told the end as it is, open transactions included.
+    pub(super) uncommitted: BaseConsumer<LogContext>,
+}
+
+impl Readers {
+    pub(in crate::shell) fn new(options: &KafkaOptions) -> Result<Self, ClientError> {
+        Ok(Self {
+            committed: consumer(options, Role::Reader)?,
+            uncommitted: consumer(options, Role::Watermarks)?,
+        })
+    }
+}
+
 struct Reader<'a> {
-    client: BaseConsumer<LogContext>,
+    client: &'a BaseConsumer<LogContext>,
     partition: &'a TopicPartition,
     patience: Duration,
     start: i64,
@@ -110,15 +138,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(
-        options: &KafkaOptions,
+        readers: &'a Readers,
         partition: &'a TopicPartition,
         patience: Duration,
     ) -> Result<Self, LedgerError> {
-        let client = consumer(options, Role::Reader)?;
-        // A reader of committed records is told the last stable offset in place of the end.
-        let uncommitted = consumer(options, Role::Watermarks)?;
+        let client = &readers.committed;
         let mut reader = Self { client, partition, patience, start: 0, end: 0, position: 0 };
-        (reader.start, reader.end) = reader.watermarks(&uncommitted)?;
+        // A reader of committed records is told the last stable offset in place of the end.
+        (reader.start, reader.end) = reader.watermarks(&readers.uncommitted)?;
         reader.position = reader.start;
         Ok(reader)
     }
@@ -132,7 +159,7 @@ impl<'a> Reader<'a> {
     fn wait_until_stable(&self) -> Result<(), LedgerError> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let (_, stable) = self.watermarks(&self.client)?;
+            let (_, stable) = self.watermarks(self.client)?;
             if stable >= self.end {
                 return Ok(());
             }
@@ -200,7 +227,7 @@ impl<'a> Reader<'a> {
 }
 
 /// librdkafka goes on by itself after errors of the connection; others are told once only.
-fn is_passing(error: &KafkaError) -> bool {
+pub(super) fn is_passing(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         error,

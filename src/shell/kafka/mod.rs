@@ -16,11 +16,13 @@ pub mod record;
 pub mod topic_check;
 pub mod topics;
 
+mod anchors;
 mod complaints;
 mod consumer_thread;
 mod deliveries;
 mod ends;
 mod examine;
+mod look;
 mod membership;
 mod offsets;
 mod producer_thread;
@@ -31,9 +33,14 @@ pub mod rights_check;
 mod transaction;
 mod troubles;
 
+pub(in crate::shell) use anchors::Anchors;
 pub use client::{ClientError, GroupProtocol, KafkaOptions};
-pub use consumer::{Committed, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt};
+pub use consumer::{
+    Committed, CommittedAt, Consumer, ConsumerEvent, ConsumerOptions, Mode, StartAt,
+};
 pub(in crate::shell) use ends::End;
+pub(in crate::shell) use ledger_reader::{Readers, read_partition_with};
+pub(in crate::shell) use look::{Ask, known_topics, look};
 pub(in crate::shell) use rebalance::Standing;
 #[cfg(test)]
 pub(in crate::shell) use troubles::Trouble;

@@ -1,14 +1,16 @@
 //! Requests of a consumer for offsets: each blocks its thread for a moment only, and is repeated.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 
 use super::TopicPartition;
-use super::consumer::{Committed, StartAt};
+use super::consumer::{Committed, CommittedAt, StartAt};
 use super::rebalance::{RebalanceContext, list, names};
+use crate::model::Anchor;
 
 /// How long one request blocks the thread; what is not answered by then is asked again after a
 /// poll, so that the group does not think this member dead.
@@ -37,7 +39,7 @@ pub(super) struct Start {
 pub(super) fn committed(
     client: &Client,
     partitions: &[TopicPartition],
-) -> KafkaResult<Vec<(TopicPartition, Option<i64>)>> {
+) -> KafkaResult<Vec<(TopicPartition, Option<CommittedAt>)>> {
     let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
     let mut offsets = Vec::with_capacity(partitions.len());
     for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
@@ -45,7 +47,7 @@ pub(super) fn committed(
         offsets.push((
             name,
             match element.offset() {
-                Offset::Offset(offset) => Some(offset),
+                Offset::Offset(offset) => Some(CommittedAt { offset, anchor: anchor(&element) }),
                 _ => None,
             },
         ));
@@ -53,12 +55,20 @@ pub(super) fn committed(
     Ok(offsets)
 }
 
+/// What was kept with a committed offset. Others may have kept anything there, and rdkafka panics
+/// on what is not UTF-8.
+fn anchor(element: &TopicPartitionListElem<'_>) -> Option<Anchor> {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().parse().ok())).unwrap_or_default()
+}
+
 /// Goes to where reading starts, and tells the lowest offset that may come.
 pub(super) fn begin(client: &Client, start: &Start) -> KafkaResult<i64> {
     let name = std::slice::from_ref(&start.partition);
     let offset = match start.at {
         StartAt::Offset(offset) => Some(offset),
-        StartAt::Committed => committed(client, name)?.pop().and_then(|(_, offset)| offset),
+        StartAt::Committed => {
+            committed(client, name)?.pop().and_then(|(_, at)| at.map(|at| at.offset))
+        }
     };
     let mut partitions = list(name);
     partitions.set_all_offsets(offset.map_or(Offset::Beginning, Offset::Offset))?;

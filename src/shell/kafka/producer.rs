@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::client::{ClientError, KafkaOptions};
 use super::producer_thread::{Busy, Writer};
 use super::rebalance::GroupMetadata;
+use crate::model::Anchor;
 use crate::wire::fit::record_bytes;
 
 /// A record to be written.
@@ -64,6 +65,9 @@ pub struct Transaction {
     pub records: Arc<dyn Records>,
     /// Offsets to commit: topic, partition, and the offset of the next record to process.
     pub offsets: Vec<(Arc<str>, i32, i64)>,
+    /// What is kept with the offsets at the same places: a record by which the topic is known
+    /// again.
+    pub anchors: Vec<Option<Anchor>>,
     /// The membership under which all this was decided. Offsets need one, and only a transaction
     /// with offsets is refused when the membership is no longer good.
     pub group: Option<Arc<GroupMetadata>>,
@@ -71,7 +75,12 @@ pub struct Transaction {
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { records: Arc::new(Vec::new()), offsets: Vec::new(), group: None }
+        Self {
+            records: Arc::new(Vec::new()),
+            offsets: Vec::new(),
+            anchors: Vec::new(),
+            group: None,
+        }
     }
 }
 

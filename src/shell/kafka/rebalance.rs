@@ -22,7 +22,7 @@ use rdkafka::types::RDKafkaRespErr;
 use serde::Serialize;
 
 use super::TopicPartition;
-use super::client::{KafkaOptions, log_error, log_line};
+use super::client::{KafkaOptions, changed_topic, log_error, log_line};
 use super::consumer::Command;
 use super::ends::{self, End};
 use super::membership::Membership;
@@ -128,6 +128,7 @@ pub(super) struct RebalanceContext {
     reach: Mutex<Reach>,
     told: Told,
     notices: Mutex<VecDeque<Notice>>,
+    made_anew: Mutex<Option<String>>,
     /// While the consumer closes there is nobody left who would release anything.
     closing: AtomicBool,
 }
@@ -143,6 +144,7 @@ impl RebalanceContext {
             reach: Mutex::new(Reach::new(options.group_id.clone())),
             told,
             notices: Mutex::default(),
+            made_anew: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -189,6 +191,11 @@ impl RebalanceContext {
         told.1.iter().find(|end| end.is_of(partition)).map(End::position)
     }
 
+    /// A topic that was deleted and made anew since this consumer began to read it.
+    pub(super) fn made_anew(&self) -> Option<String> {
+        locked(&self.made_anew).clone()
+    }
+
     pub(super) fn next_notice(&self) -> Option<Notice> {
         locked(&self.notices).pop_front()
     }
@@ -200,6 +207,9 @@ impl RebalanceContext {
 
 impl ClientContext for RebalanceContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some(topic) = changed_topic(message) {
+            *locked(&self.made_anew) = Some(topic.to_owned());
+        }
         log_line(level, facility, message);
     }
 

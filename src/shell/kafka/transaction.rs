@@ -195,10 +195,12 @@ fn send_offsets(
         return Ok(());
     };
     let mut offsets = TopicPartitionList::with_capacity(transaction.offsets.len());
-    for (topic, partition, offset) in &transaction.offsets {
-        offsets
-            .add_partition_offset(topic, *partition, Offset::Offset(*offset))
-            .map_err(|error| before_commit(&error))?;
+    for (place, (topic, partition, offset)) in transaction.offsets.iter().enumerate() {
+        let mut element = offsets.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(*offset)).map_err(|error| before_commit(&error))?;
+        if let Some(anchor) = transaction.anchors.get(place).copied().flatten() {
+            element.set_metadata(anchor.to_string());
+        }
     }
     loop {
         let sent = client.send_offsets_to_transaction(&offsets, group.inner(), left(deadline));

@@ -49,7 +49,13 @@ impl Bare {
     ) -> Vec<Effect> {
         let records = Ok(records.into_iter().map(|record| (record.batch, record)).collect());
         let (partition, epoch) = (Partition(partition), Epoch(epoch));
-        self.feed(Input::LedgerRead { partition, epoch, committed: Offset(0), records })
+        self.feed(Input::LedgerRead {
+            partition,
+            epoch,
+            committed: Offset(0),
+            log: Ok(Default::default()),
+            records,
+        })
     }
 
     pub(super) fn read(

@@ -148,7 +148,12 @@ fn replayed(world: &World) -> Worker {
             CommandRead { offset: Offset(offset), content }
         });
         worker.on_assigned(now, partition, epoch);
-        worker.on_ledger_read(now, (partition, epoch), committed, Ok(records));
+        worker.on_ledger_read(
+            now,
+            (partition, epoch),
+            (committed, Ok(Default::default())),
+            Ok(records),
+        );
         worker.on_commands_read(now, (partition, epoch), commands.collect());
     }
     worker

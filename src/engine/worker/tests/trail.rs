@@ -250,7 +250,16 @@ fn head_of_new_owner(command: &Command, wall: Timestamp) -> (Worker, HeadReport)
         let record = record(accepted(), &[0], 1);
         (record.batch, record)
     }]);
-    worker.handle(now, Input::LedgerRead { partition, epoch, committed: Offset(0), records });
+    worker.handle(
+        now,
+        Input::LedgerRead {
+            partition,
+            epoch,
+            committed: Offset(0),
+            log: Ok(Default::default()),
+            records,
+        },
+    );
     let content = CommandContent::Command {
         facts: command.facts().unwrap(),
         account: Some(0),

@@ -307,7 +307,13 @@ impl World {
                 let records = records.map(|((_, id), record)| (*id, record.clone())).collect();
                 let committed = self.offsets.get(&partition).copied().unwrap_or(Offset(0));
                 let records = Ok(records);
-                self.inputs.push_back(Input::LedgerRead { partition, epoch, committed, records });
+                self.inputs.push_back(Input::LedgerRead {
+                    partition,
+                    epoch,
+                    committed,
+                    log: Ok(Default::default()),
+                    records,
+                });
             }
             Effect::Start { partition, from, .. } => {
                 self.log.entry(partition).or_default();

@@ -48,6 +48,8 @@ pub struct Metrics {
     parts: [Histogram; Part::ALL.len()],
     telemetry_lost: IntCounterVec,
     admin_closed: IntCounterVec,
+    records_lost: IntCounterVec,
+    topics_anew: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -82,6 +84,8 @@ impl Default for Metrics {
             latency: plain(&table::LATENCY_SECONDS),
             telemetry_lost: counter_vec(&registry, &table::TELEMETRY_LOST),
             admin_closed: counter_vec(&registry, &table::ADMIN_CLOSED),
+            records_lost: counter_vec(&registry, &table::RECORDS_LOST),
+            topics_anew: counter_vec(&registry, &table::TOPICS_ANEW),
             parts: Part::ALL.map(|part| parts.with_label_values(&[part.as_str()])),
             registry,
         };
@@ -139,6 +143,23 @@ impl Metrics {
             self.sessions.with_label_values(&[half.as_str()]);
             self.transactions.with_label_values(&[half.as_str(), "committed"]);
         }
+    }
+
+    /// A topic is going to be read: its series are there from now on.
+    pub(in crate::shell) fn reads(&self, topic: &str) {
+        self.records_lost.with_label_values(&[topic]);
+        self.topics_anew.with_label_values(&[topic]);
+    }
+
+    /// Records of a topic were deleted before they were read.
+    pub(in crate::shell) fn records_lost(&self, topic: &str, records: i64) {
+        let records = u64::try_from(records).unwrap_or_default();
+        self.records_lost.with_label_values(&[topic]).inc_by(records);
+    }
+
+    /// A partition is of a topic that was made anew.
+    pub(in crate::shell) fn topic_made_anew(&self, topic: &str) {
+        self.topics_anew.with_label_values(&[topic]).inc();
     }
 
     /// What of a signal, `traces` or `logs`, did not reach the collector.

@@ -125,7 +125,8 @@ table! {
     COMMAND_BYTES = Kind::Gauge, "zerotouch_command_bytes", [],
         "Bytes of the commands in memory.";
     LANES = Kind::Gauge, "zerotouch_lanes", ["phase"],
-        "Lanes of this worker: recovering, live, stopped (its ledger cannot be understood), \
+        "Lanes of this worker: recovering, live, stopped (somebody has to decide; the log \
+         says what), \
          closing; unread are those of the recovering whose ledger could not be read so far.";
     HEAD_AGE = Kind::Gauge, "zerotouch_lane_head_age_seconds", ["partition"],
         "How long ago the order event of a lane's oldest undecided command was taken in, by \
@@ -136,6 +137,12 @@ table! {
          commands without outcome. The mark with which a transaction ends counts as a record, \
          so 1 may stay. The end is that of the last fetch, so it stands still while the partition \
          is paused by a memory bound.";
+    RECORDS_LOST = Kind::Counter, "zerotouch_records_lost_total", ["topic"],
+        "Records that Kafka deleted before they were read: offsets between the position and the \
+         first record that is left, so marks of transactions count too.";
+    TOPICS_ANEW = Kind::Counter, "zerotouch_topic_made_anew_total", ["topic"],
+        "Partitions whose topic was found to be another one under the same name; it is read from \
+         its first record.";
     TRANSACTIONS_SECONDS = Kind::Histogram(TRANSACTIONS), "zerotouch_transaction_seconds",
         ["half", "result"],
         "How long Kafka transactions took, by half (intake, dispatch) and result (committed, \
@@ -164,7 +171,7 @@ table! {
         "1 while /readyz says ready.";
     LATCH = Kind::Gauge, "zerotouch_ready_latch", ["latch"],
         "1 while this is as /readyz wants it, which gives the reason when it is not: kafka, \
-         topics, group, lanes, writes, account:<name>, draining.";
+         topics, group, positions, reading, lanes, writes, account:<name>, movement, draining.";
     BUILD = Kind::Gauge, "zerotouch_build_info", ["version"],
         "Always 1; the version is in the label.";
     RESIDENT = Kind::Gauge, "process_resident_memory_bytes", [],
