@@ -241,7 +241,7 @@ impl Board {
             _ => None,
         };
         self.set(half, Doing::Begins(before));
-        locked(&self.writes[half as usize]).ok();
+        *locked(&self.writes[half as usize]) = Writes::default();
     }
 
     /// A half's session has ended and is being closed; nothing it showed is true any more.
@@ -351,9 +351,14 @@ impl Board {
         locked(&self.writes[half as usize]).ok();
     }
 
+    /// For how long the present transaction of a half has been under way.
+    pub(in crate::shell) fn transaction_under_way(&self, half: Half, busy: Option<Duration>) {
+        locked(&self.writes[half as usize]).under_way(busy);
+    }
+
     /// Why the transactions of a half keep failing, if they do.
     pub(super) fn failing(&self, half: Half, now: Instant) -> Option<String> {
-        locked(&self.writes[half as usize]).wrong(now).map(str::to_owned)
+        locked(&self.writes[half as usize]).wrong(now)
     }
 
     /// Records were lost, or a topic was made anew.

@@ -135,7 +135,7 @@ impl Board {
         self.halves().iter().find_map(|half| {
             let reason = self.failing(*half, now)?;
             let name = half.as_str();
-            Some(format!("the transactions of {name} keep failing; the last one: {reason}"))
+            Some(format!("the transactions of {name} do not get through; {reason}"))
         })
     }
 

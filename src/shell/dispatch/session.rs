@@ -152,6 +152,8 @@ impl Session {
                 }
                 _ = gauges.tick() => {
                     self.producer.end_process_if_hung();
+                    let busy = self.producer.busy_for();
+                    self.dispatch.stats.board.transaction_under_way(Half::Dispatch, busy);
                     self.spans.flush(false);
                     let now = self.dispatch.clock.now();
                     let at = (&self.worker, now);

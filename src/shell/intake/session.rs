@@ -202,6 +202,8 @@ impl Session {
                 () = drain.cancelled(), if is_idle => return Ended::Drained,
                 _ = watch.tick() => {
                     self.producer.end_process_if_hung();
+                    let busy = self.producer.busy_for();
+                    self.intake.stats.board.transaction_under_way(Half::Intake, busy);
                     self.show();
                     let Intake { stats, topics, .. } = &*self.intake;
                     stats.unusable.tell_held(topics, std::time::Instant::now());

@@ -153,8 +153,6 @@ pub enum CommitError {
     },
 }
 
-/// Far beyond every time limit of a transaction and of making a new producer.
-const HUNG: Duration = Duration::from_secs(600);
 /// Exit status of a process whose Kafka client hangs (`EX_SOFTWARE`).
 const EXIT_HUNG: i32 = 70;
 
@@ -172,6 +170,8 @@ pub struct TransactionalProducer {
     commands: Sender<Command>,
     thread: Option<JoinHandle<()>>,
     busy: Busy,
+    /// Beyond every time limit of a transaction, and of making a new producer after it.
+    hung_after: Duration,
 }
 
 impl TransactionalProducer {
@@ -180,6 +180,7 @@ impl TransactionalProducer {
         let (commands, inbox) = mpsc::channel();
         let busy = Busy::default();
         let writer = Writer::new(options, transactional_id, busy.clone())?;
+        let hung_after = writer.longest() * 2;
         let thread = thread::Builder::new()
             .name("kafka-producer".into())
             .spawn(move || writer.run(&inbox))
@@ -187,7 +188,7 @@ impl TransactionalProducer {
                 client: "producer",
                 reason: error.to_string(),
             })?;
-        Ok(Self { commands, thread: Some(thread), busy })
+        Ok(Self { commands, thread: Some(thread), busy, hung_after })
     }
 
     /// Starts the thread and waits until it has fenced whoever had its transactional id; see
@@ -230,8 +231,9 @@ impl TransactionalProducer {
     /// Ends the process if librdkafka has not come back for far longer than every time limit
     /// allows. It cannot be stopped from within, and the next start recovers.
     pub fn end_process_if_hung(&self) {
-        if self.busy_for().is_some_and(|busy| busy > HUNG) {
+        if let Some(busy) = self.busy_for().filter(|busy| *busy > self.hung_after) {
             tracing::error!(
+                ?busy,
                 "the Kafka producer hangs; the process ends so that it is started anew"
             );
             std::process::exit(EXIT_HUNG);

@@ -68,6 +68,11 @@ impl Writer {
         })
     }
 
+    /// How long one command may take if every step of it takes all the time that it has.
+    pub(super) fn longest(&self) -> Duration {
+        self.commit_timeout * 2 + CLOSE_WAIT + self.init_timeout * INIT_ATTEMPTS
+    }
+
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
         while let Ok(command) = inbox.recv() {
             self.busy.set(Some(Instant::now()));
