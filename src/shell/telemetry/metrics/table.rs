@@ -102,7 +102,8 @@ table! {
     ACCOUNT_PAUSED = Kind::Gauge, "zerotouch_account_paused", ["account"],
         "1 while a person holds back the account's submits.";
     ACCOUNT_REFUSED = Kind::Gauge, "zerotouch_account_refused", ["account"],
-        "1 while the API refuses the account (401, 403); its commands wait.";
+        "1 while the API refuses the account (401, 403), or no access token is given to it; its \
+         commands wait.";
     IN_MEMORY = Kind::Gauge, "zerotouch_commands_in_memory", [],
         "Commands in memory, waiting or under way.";
     COMMAND_BYTES = Kind::Gauge, "zerotouch_command_bytes", [],
