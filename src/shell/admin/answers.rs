@@ -10,28 +10,41 @@ use crate::model::CallFailure;
 /// a moment's trouble.
 const CALLS_MIN: u32 = 3;
 const TIME_MIN: Duration = Duration::from_secs(10);
+/// For its first seconds a pod may have no identity yet: that is told, and is nobody's alarm.
+const REFUSED_MIN: Duration = Duration::from_secs(60);
+
+/// Why an account gets no answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Nobody answers, or with nothing that can be used.
+    Silence,
+    /// No token is given to it, which is for a person to put right.
+    Refusal,
+}
 
 /// How the API has answered an account lately.
 #[derive(Debug, Default)]
 struct Account {
     /// Since when calls got no answer, how many, and why the last one did not.
     failing: Option<(Instant, u32, String)>,
-    /// Why it could not be reached at the start, if it was not since.
-    unreached: Option<String>,
+    /// Why it could not be reached at the start, if it was not since, and since when it is so.
+    unreached: Option<(Trouble, String, Instant)>,
     /// Whether it has answered at all.
     is_proven: bool,
-    /// Whether the log says that it is silent.
-    is_told: bool,
+    /// What the log says of it.
+    told: Option<Trouble>,
     /// Why the newest call got no answer, if it got none.
     newest: Option<String>,
 }
 
 impl Account {
-    fn silent(&self, now: Instant) -> Option<&str> {
+    fn trouble(&self, now: Instant) -> Option<(Trouble, &str)> {
         let failing = self.failing.as_ref().filter(|(since, calls, _)| {
             *calls >= CALLS_MIN && now.saturating_duration_since(*since) >= TIME_MIN
         });
-        failing.map(|(_, _, reason)| reason.as_str()).or(self.unreached.as_deref())
+        let failing = failing.map(|(_, _, reason)| (Trouble::Silence, reason.as_str()));
+        let unreached = self.unreached.as_ref();
+        failing.or(unreached.map(|(trouble, reason, _)| (*trouble, reason.as_str())))
     }
 }
 
@@ -65,7 +78,7 @@ impl Answers {
                 | CallFailure::NotFound,
             )
             | None => {
-                *state = Account { is_proven: true, is_told: state.is_told, ..Account::default() };
+                *state = Account { is_proven: true, told: state.told, ..Account::default() };
             }
         }
         self.tell(account, now);
@@ -74,7 +87,12 @@ impl Answers {
     /// It could not be reached at the start, or could.
     pub(super) fn reached(&mut self, account: &str, failure: Option<&CallFailure>, now: Instant) {
         let state = self.0.entry(account.to_owned()).or_default();
-        state.unreached = failure.filter(|_| !state.is_proven).map(ToString::to_string);
+        state.unreached = failure.filter(|_| !state.is_proven).map(|failure| {
+            let is_refusal = matches!(failure, CallFailure::Unauthorised { .. });
+            let trouble = if is_refusal { Trouble::Refusal } else { Trouble::Silence };
+            let before = state.unreached.take().filter(|(before, ..)| *before == trouble);
+            (trouble, failure.to_string(), before.map_or(now, |(.., since)| since))
+        });
         state.is_proven |= failure.is_none();
         self.tell(account, now);
     }
@@ -82,6 +100,14 @@ impl Answers {
     /// Whether it has answered at all.
     pub(super) fn is_proven(&self, account: &str) -> bool {
         self.0.get(account).is_some_and(|state| state.is_proven)
+    }
+
+    /// Whether it was refused at the start, for longer than a moment, and not let in since.
+    pub(super) fn is_refused(&self, account: &str, now: Instant) -> bool {
+        let unreached = self.0.get(account).and_then(|state| state.unreached.as_ref());
+        unreached.is_some_and(|(trouble, _, since)| {
+            *trouble == Trouble::Refusal && now.saturating_duration_since(*since) >= REFUSED_MIN
+        })
     }
 
     /// Why the newest call got no answer; none if it got one, be it a refusal.
@@ -93,26 +119,33 @@ impl Answers {
     /// is when the log hears of it.
     pub(super) fn silent(&mut self, account: &str, now: Instant) -> Option<String> {
         self.tell(account, now);
-        Some(self.0.get(account)?.silent(now)?.to_owned())
+        Some(self.0.get(account)?.trouble(now)?.1.to_owned())
     }
 
-    /// Once when it falls silent, and once when it answers again.
+    /// Once when it falls silent or is refused, and once when it answers again.
     fn tell(&mut self, account: &str, now: Instant) {
         let Some(state) = self.0.get_mut(account) else { return };
-        let reason = state.silent(now);
-        match (reason, state.is_told) {
-            (Some(reason), false) => tracing::warn!(
+        let trouble = state.trouble(now);
+        match (trouble, state.told) {
+            (Some((trouble, _)), Some(told)) if trouble == told => return,
+            (Some((Trouble::Silence, reason)), _) => tracing::warn!(
                 account,
                 reason,
                 "the API does not answer this account; its calls are repeated until it does, \
                  nothing is lost"
             ),
-            (None, true) if state.failing.is_none() => {
+            (Some((Trouble::Refusal, reason)), _) => tracing::warn!(
+                account,
+                reason,
+                "this account gets no access token; it is asked for again until there is one, \
+                 nothing is lost: do what the reason says"
+            ),
+            (None, Some(_)) if state.failing.is_none() => {
                 tracing::info!(account, "the API answers this account");
             }
-            _ => return,
+            (None, _) => return,
         }
-        state.is_told = !state.is_told;
+        state.told = trouble.map(|(trouble, _)| trouble);
     }
 }
 
@@ -173,9 +206,16 @@ mod tests {
         assert!(!answers.is_proven("main"));
         assert!(answers.silent("main", at(1)).is_some(), "it was not reached since");
         assert_eq!(answers.newest("main"), None, "that is the engine's to tell");
+        answers.reached("main", Some(&refused), at(1));
+        answers.reached("main", Some(&refused), at(31));
+        assert!(!answers.is_refused("main", at(60)), "perhaps it passes");
+        assert!(answers.is_refused("main", at(61)) && !answers.is_refused("other", at(61)));
+        let silent = answers.silent("main", at(1)).unwrap();
+        assert!(silent.contains("no token"), "the newest: {silent}");
         answers.call("main", Some(&lost()), false, at(2));
         assert_eq!(answers.newest("main").as_deref(), Some("no usable answer came: no reply"));
         answers.call("main", Some(&refused), false, at(3));
         assert!(answers.is_proven("main") && answers.newest("main").is_none());
+        assert!(!answers.is_refused("main", at(99)), "the engine tells of that");
     }
 }

@@ -331,6 +331,11 @@ impl Board {
         locked(&self.answers).is_proven(account)
     }
 
+    /// Whether the account was refused at the start and not let in since.
+    pub(in crate::shell) fn is_refused(&self, account: &str) -> bool {
+        locked(&self.answers).is_refused(account, Instant::now())
+    }
+
     /// Why the newest call of this account got no answer; none if it got one.
     pub(super) fn newest_trouble(&self, account: &str) -> Option<String> {
         locked(&self.answers).newest(account)

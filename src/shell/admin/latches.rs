@@ -214,7 +214,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::{LaneReport, Report};
+    use crate::engine::{AccountReport, LaneReport, Report};
+    use crate::model::CallFailure;
     use crate::shell::admin::board::{Facts, IntakeView};
 
     fn wrong(board: &Board) -> Vec<(String, String)> {
@@ -333,6 +334,24 @@ mod tests {
         board.begins(Half::Dispatch);
         let begins = "dispatch begins its session; the last one ended: fenced";
         assert_eq!(wrong(&board)[0].1, begins);
+    }
+
+    #[test]
+    fn a_refused_account_tells_the_newest_trouble_too() {
+        let board = Board::default();
+        board.set_facts(Facts { accounts: vec!["main".into()], ..Facts::default() });
+        board.show_dispatch(view(vec![lane(0, "live")], Some("submits: HTTP 404")));
+        let reason = || {
+            let latch = wrong(&board).into_iter().find(|(name, _)| name == "account:main");
+            latch.unwrap().1
+        };
+        let failed = |reason: &str| CallFailure::NotSent { reason: reason.into() };
+        board.api_called("main", Some(&failed("HTTP 500")), true);
+        assert!(reason().contains("submits: HTTP 404; the newest call: "), "{}", reason());
+        assert!(reason().contains("HTTP 500"), "{}", reason());
+        let refused = CallFailure::Unauthorised { reason: "HTTP 404".into() };
+        board.api_called("main", Some(&refused), true);
+        assert_eq!(reason(), "the API refuses the account: submits: HTTP 404");
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(in crate::shell) fn text(stats: &Stats, latches: &[(&str, bool)]) -> String 
     }
     let (dispatch, intake) = (stats.board.dispatch(), stats.board.intake());
     let nothing = Report::default();
-    text.report(dispatch.as_ref().map_or(&nothing, |view| &view.report));
+    let report = dispatch.as_ref().map_or(&nothing, |view| &view.report);
+    text.report(report, &|account| stats.board.is_refused(account));
     text.lanes(dispatch.as_deref());
     text.family(&table::LAG);
     let of_intake = intake.iter().flat_map(|view| &view.lag);
@@ -71,23 +72,25 @@ impl Text {
         self.sample(metric, &[], value);
     }
 
-    fn report(&mut self, report: &Report) {
+    /// `has_no_token` says whether an account is refused without a call of the engine's.
+    fn report(&mut self, report: &Report, has_no_token: &dyn Fn(&str) -> bool) {
         self.single(&table::IN_MEMORY, report.commands as f64);
         self.single(&table::COMMAND_BYTES, report.command_bytes as f64);
-        type Of = fn(&crate::engine::AccountReport) -> f64;
-        let gauges: [(&Metric, Of); 6] = [
-            (&table::IN_FLIGHT, |account| account.batches as f64),
-            (&table::QUOTA_TOKENS, |account| account.quota_tokens.max(0.0)),
-            (&table::ACCOUNT_PAUSED, |account| f64::from(u8::from(account.paused))),
-            (&table::ACCOUNT_REFUSED, |account| {
-                f64::from(u8::from(account.refused_because.is_some()))
+        type Of<'a> = &'a dyn Fn(&crate::engine::AccountReport) -> f64;
+        let gauges: [(&Metric, Of<'_>); 6] = [
+            (&table::IN_FLIGHT, &|account| account.batches as f64),
+            (&table::QUOTA_TOKENS, &|account| account.quota_tokens.max(0.0)),
+            (&table::ACCOUNT_PAUSED, &|account| f64::from(u8::from(account.paused))),
+            (&table::ACCOUNT_REFUSED, &|account| {
+                let is_refused = account.refused_because.is_some() || has_no_token(&account.name);
+                f64::from(u8::from(is_refused))
             }),
-            (&table::ACCOUNT_WAITING, |account| {
+            (&table::ACCOUNT_WAITING, &|account| {
                 let is_waiting =
                     account.waiting_until.is_some_and(|at| at > jiff::Timestamp::now());
                 f64::from(u8::from(is_waiting))
             }),
-            (&table::SUSPECTS, |account| account.suspects as f64),
+            (&table::SUSPECTS, &|account| account.suspects as f64),
         ];
         for (metric, of) in gauges {
             self.family(metric);
