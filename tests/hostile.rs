@@ -124,3 +124,34 @@ fn what_becomes_of_hostile_orders_changes_only_on_purpose() {
     let told = orders.iter().map(|order| format!("{}\n  {}", order.name, told(order)));
     insta::assert_snapshot!("what_becomes_of_hostile_orders", told.collect::<Vec<_>>().join("\n"));
 }
+
+/// Bounds that a schema does not state.
+const BOUNDS: [&str; 3] = ["too_large", "too_many_devices", "metadata is larger than"];
+
+#[test]
+fn what_the_schema_allows_is_an_order_event_but_for_bounds() {
+    let schema = zerotouch_worker::wire::schema::schema("order-event").unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let mut allowed = 0;
+    for line in ORDERS.lines() {
+        let order: Order = serde_json::from_str(line).unwrap();
+        // Headers may contradict what the value says.
+        let Some(value) = order.value.as_ref().filter(|_| order.headers.is_empty()) else {
+            continue;
+        };
+        // Not every JSON text can be looked at in this way: depth, half characters, huge numbers.
+        let Ok(event) = serde_json::from_slice::<Value>(&bytes(value)) else { continue };
+        // The type may be in a header, and the time be the record's: neither is there, or usable.
+        let is_whole = !event["type"].is_null() && order.timestamp.is_none();
+        if !is_whole || !validator.is_valid(&event) {
+            continue;
+        }
+        allowed += 1;
+        let told = told(&order);
+        let is_event = told.split(' ').nth(1) == Some("at");
+        let is_beyond = BOUNDS.iter().any(|bound| told.contains(bound));
+        assert!(is_event || is_beyond, "{}: {told}", order.name);
+    }
+    assert!(allowed > 100, "{allowed}");
+}

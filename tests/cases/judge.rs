@@ -124,7 +124,13 @@ fn dead_letters(case: &Case, evidence: &Evidence<'_>, faults: &mut Vec<String>) 
     for expected in &case.expect.dead_letters {
         let right = evidence.dead_letters.iter().filter(|letter| {
             let (class, reason) = told(letter);
-            expected.key.as_ref().is_none_or(|key| letter.key_text() == key)
+            let is_key = |key: &String| letter.key.as_deref() == Some(key.as_bytes());
+            let mut own = letter.headers.iter().filter(|(n, _)| n.starts_with("dead-letter-"));
+            let is_said = own.any(|(_, value)| {
+                String::from_utf8_lossy(value).contains(expected.header_says.as_str())
+            });
+            expected.key.as_ref().is_none_or(is_key)
+                && is_said
                 && class == expected.class
                 && expected.words.iter().all(|word| reason.contains(word.as_str()))
         });

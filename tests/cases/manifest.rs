@@ -83,8 +83,10 @@ pub(crate) struct Check {
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Step {
-    /// Writes records into the order topic.
+    /// Writes records into the order topic, or another one.
     Send {
+        #[serde(default)]
+        topic: String,
         records: Vec<Sent>,
     },
     /// Waits until all is worked off, or the time is over.
@@ -138,6 +140,12 @@ pub(crate) struct Sent {
     pub(crate) headers: Vec<(String, String)>,
     /// A header of so many bytes.
     pub(crate) large_header: Option<usize>,
+    /// A value of so many bytes, which is no JSON.
+    pub(crate) large_value: Option<usize>,
+    /// A key of so many bytes.
+    pub(crate) large_key: Option<usize>,
+    /// So many small headers.
+    pub(crate) many_headers: Option<usize>,
     /// So many of them, `${n}` being the number from 0.
     #[serde(default = "once")]
     pub(crate) times: u64,
@@ -203,6 +211,9 @@ fn one() -> usize {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadLetter {
     pub(crate) key: Option<String>,
+    /// What one of the headers says that the worker writes.
+    #[serde(default)]
+    pub(crate) header_says: String,
     pub(crate) class: String,
     #[serde(default)]
     pub(crate) words: Vec<String>,

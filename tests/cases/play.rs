@@ -80,7 +80,7 @@ pub(crate) fn alone(case: &Case) -> Vec<String> {
     let mut worker = Some(start(&mut world, case, &around));
     for step in &case.steps {
         match step {
-            Step::Send { records } => drop(send(&mut world, case, records)),
+            Step::Send { topic, records } => drop(send(&mut world, case, topic, records)),
             Step::Quiet {} => drop(wait_until_quiet(&mut world, deadline)),
             Step::Until { outcomes } => {
                 while world.progress().outcomes < *outcomes && Instant::now() < deadline {
@@ -186,29 +186,36 @@ fn start(world: &mut World, case: &Case, around: &Around) -> Process {
 }
 
 /// Writes records of a case, and gives their places.
-fn send(world: &mut World, case: &Case, records: &[Sent]) -> Vec<(i32, i64)> {
-    let topic = world.topic("orders");
+fn send(world: &mut World, case: &Case, topic: &str, records: &[Sent]) -> Vec<(i32, i64)> {
+    let topic = world.topic(if topic.is_empty() { "orders" } else { topic });
     let mut written = Vec::new();
     for sent in records {
         for number in 0..sent.times {
             let fill = |text: &String| numbered(text, case.base, number);
+            let large = |len: usize| vec![b'x'; len];
             let value = sent.value.as_ref().map(|text| fill(text).into_bytes());
+            let value = value.or_else(|| sent.large_value.map(large));
+            let key = sent.large_key.map_or_else(|| fill(&sent.key).into_bytes(), large);
             let mut headers: Vec<_> = sent
                 .headers
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
                 .collect();
-            headers.extend(sent.large_header.map(|len| ("large".to_owned(), vec![b'x'; len])));
+            headers.extend(sent.large_header.map(|len| ("large".to_owned(), large(len))));
+            let many = 0..sent.many_headers.unwrap_or_default();
+            headers.extend(many.map(|number| (format!("h{number}"), b"v".to_vec())));
             written.push(Record {
                 topic: topic.clone(),
-                key: Some(fill(&sent.key).into_bytes()),
+                key: Some(key),
                 value: value.or_else(|| sent.bytes.clone()),
                 headers,
                 ..Record::default()
             });
         }
     }
-    world.send_records(&vec![Value::Null; written.len()], &written)
+    // Only of the order topic it is waited for until all is taken in.
+    let events = if topic == world.topic("orders") { written.len() } else { 0 };
+    world.send_records(&vec![Value::Null; events], &written)
 }
 
 fn wait_until_quiet(world: &mut World, deadline: Instant) -> bool {
@@ -267,8 +274,8 @@ pub(crate) fn together(cases: &[&Case]) -> Faults {
     for case in cases {
         let mut of_case = Vec::new();
         for step in &case.steps {
-            if let Step::Send { records } = step {
-                of_case.extend(send(&mut world, case, records));
+            if let Step::Send { topic, records } = step {
+                of_case.extend(send(&mut world, case, topic, records));
             }
         }
         places.push(of_case);

@@ -78,7 +78,10 @@ pub struct OrderEventJson {
     pub customer: Option<CustomerJson>,
     /// Metadata for all devices of the event. An empty value deletes its key, null is
     /// as if it were not there.
-    #[schemars(with = "Option<BTreeMap<String, Option<String>>>")]
+    #[schemars(
+        with = "Option<BTreeMap<String, Option<String>>>",
+        extend("propertyNames" = { "minLength": 1 })
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// The devices. A bad one fails alone.
@@ -138,7 +141,10 @@ pub struct OrderDeviceJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<Int64Json>,
     /// Metadata of this device; goes before the event's.
-    #[schemars(with = "Option<BTreeMap<String, Option<String>>>")]
+    #[schemars(
+        with = "Option<BTreeMap<String, Option<String>>>",
+        extend("propertyNames" = { "minLength": 1 })
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// Zero-touch configuration to apply with a claim.

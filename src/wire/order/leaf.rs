@@ -14,6 +14,9 @@ use crate::model::{METADATA_BYTES_MAX, Metadata};
 /// Bytes of a single text at most. Texts of the event are repeated in each of its commands.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 
+/// Up to here every integer has a floating point number of its own.
+const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+
 /// A text of which a part is lost.
 const BROKEN: &str = "broken text (an escape such as \\ud83d without its other half)";
 
@@ -95,8 +98,13 @@ impl<'de> Visitor<'de> for LeafVisitor {
         Ok(Leaf::Integer(value.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Leaf, E> {
-        Ok(Leaf::Wrong("a fractional or too large number"))
+    fn visit_f64<E>(self, value: f64) -> Result<Leaf, E> {
+        // As JSON Schema has it, 1e3 and 1000.0 are integers. Beyond the bound digits are lost.
+        Ok(if value.fract() == 0.0 && value.abs() <= WHOLE_MAX {
+            Leaf::Integer((value as i64).to_string())
+        } else {
+            Leaf::Wrong("a fractional or too large number")
+        })
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Leaf, E> {

@@ -240,6 +240,10 @@ fn ids_may_be_integers_and_null_counts_as_absent() {
     assert_eq!((first.line.as_deref(), first.fault.as_ref()), (Some("3"), None));
     assert_eq!((second.device_id.as_deref(), second.fault.as_ref()), (Some("9"), None));
     assert!(first.metadata.is_empty() && second.metadata.is_empty());
+    for (number, expected) in [("1e3", Some("1000")), ("-0.0", Some("0")), ("1e16", None)] {
+        let event = decode_text(&text.replace("1042", number));
+        assert_eq!(event.ok().map(|event| event.order_id).as_deref(), expected, "{number}");
+    }
 }
 
 #[test]

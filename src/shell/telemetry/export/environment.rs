@@ -9,6 +9,8 @@ use crate::config::{OtlpProtocol, TelemetryConfig};
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+/// What this worker speaks.
+const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 /// What names the process; the SDK reads them.
 const RESOURCE: [&str; 2] = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"];
 
@@ -116,6 +118,11 @@ impl Environment {
         }
     }
 
+    /// Whether the protocol that is named is spoken; another one is replaced by the nearest.
+    fn speaks(&self, signal: Signal) -> bool {
+        self.of_signal(signal, "PROTOCOL").is_none_or(|name| PROTOCOLS.contains(&name))
+    }
+
     /// Certificates to trust beside the usual ones.
     pub(super) fn ca_file(&self, signal: Signal, config: &TelemetryConfig) -> Option<PathBuf> {
         config.ca_file.clone().or_else(|| self.of_signal(signal, "CERTIFICATE").map(PathBuf::from))
@@ -127,7 +134,8 @@ impl Environment {
     }
 
     /// The variables that are set and not read: the configuration says otherwise, the signal is
-    /// not exported, or this worker has nothing that they could change.
+    /// not exported, it names a protocol that this worker does not speak (`http/json`), or this
+    /// worker has nothing that they could change.
     pub(in crate::shell::telemetry) fn unread(&self, config: &TelemetryConfig) -> Vec<&str> {
         let mut read: Vec<String> = RESOURCE.map(str::to_owned).to_vec();
         let is_theirs = config.otlp_endpoint.is_none();
@@ -147,7 +155,7 @@ impl Environment {
             let is_grpc = self.protocol(signal, config) == OtlpProtocol::Grpc;
             for (setting, is_read) in [
                 ("ENDPOINT", is_theirs),
-                ("PROTOCOL", is_theirs),
+                ("PROTOCOL", is_theirs && self.speaks(signal)),
                 ("INSECURE", is_theirs && is_grpc),
                 ("CERTIFICATE", config.ca_file.is_none()),
                 ("HEADERS", true),
@@ -238,6 +246,12 @@ mod tests {
             ("OTEL_PROPAGATORS", "b3"),
             ("PATH", "/bin"),
         ]);
+        for (protocol, is_named) in [("grpc", false), ("http/protobuf", false), ("http/json", true)]
+        {
+            let name = "OTEL_EXPORTER_OTLP_PROTOCOL";
+            let environment = self::environment(&[ENDPOINT, (name, protocol)]);
+            assert_eq!(environment.unread(&config()).contains(&name), is_named, "{protocol}");
+        }
         let always = [
             "OTEL_BSP_MAX_QUEUE_SIZE",
             "OTEL_EXPORTER_OTLP_COMPRESSION",
