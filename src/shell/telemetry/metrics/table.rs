@@ -139,7 +139,7 @@ table! {
         "1 while /readyz says ready.";
     LATCH = Kind::Gauge, "zerotouch_ready_latch", ["latch"],
         "1 while this is as /readyz wants it, which gives the reason when it is not: kafka, \
-         topics, group, lanes, account:<name>, draining.";
+         topics, group, reading, lanes, account:<name>, movement, draining.";
     BUILD = Kind::Gauge, "zerotouch_build_info", ["version"],
         "Always 1; the version is in the label.";
     RESIDENT = Kind::Gauge, "process_resident_memory_bytes", [],
