@@ -8,11 +8,13 @@ use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::chain;
 use crate::shell::kafka::{self, TopicReport};
+use crate::shell::rights;
 use crate::shell::run::{self, Ended, SINGLE_COPY, StartError, TopicsReady};
 use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
 
-/// Exit codes: 0 drained, 1 cannot start and waiting would not help, 64 configuration, 75 cut short, 78 topics changed.
+/// Exit codes: 0 drained, 1 cannot start and waiting would not help, 64 configuration, 75 cut
+/// short, 78 topics changed.
 pub(super) fn run(args: &ConfigArgs, until_stdin_ends: bool) -> ExitCode {
     if until_stdin_ends && let Err(error) = end_with_stdin() {
         return failed("the worker did not start", &error);
@@ -91,7 +93,7 @@ async fn try_out(config: &Config) -> bool {
     });
     say("Kafka and topics", topics.map_err(|error| chain(&error)));
     if is_there {
-        match run::try_rights(&options, &plan).await {
+        match rights::try_all(&options, &plan).await {
             Ok(tried) => tried.into_iter().for_each(|(what, result)| say(&what, result)),
             Err(error) => say("rights", Err(chain(&error))),
         }

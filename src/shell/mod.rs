@@ -16,6 +16,7 @@ pub mod http;
 pub mod intake;
 pub mod kafka;
 pub mod partitions;
+pub mod rights;
 pub mod run;
 pub mod runtime;
 mod shutdown;

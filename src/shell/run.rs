@@ -1,7 +1,7 @@
 //! `run`: a checked configuration becomes a working worker, until a signal ends it.
 //!
-//! What can be put right without this process is waited for, be it a Kafka that cannot be reached, a
-//! topic that is not there or a right that is missing: a sidecar that ends keeps its pod's own
+//! What can be put right without this process is waited for, be it a Kafka that cannot be reached,
+//! a topic that is not there or a right that is missing: a sidecar that ends keeps its pod's own
 //! containers from starting.
 
 use std::net::SocketAddr;
@@ -17,17 +17,16 @@ use super::admin::{self, Admin, AdminError, Facts};
 use super::dispatch::{self, Dispatch};
 use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
-use super::kafka::rights_check::Tried;
 use super::kafka::{
-    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, message_limits,
-    repeats, rights_check, topic_shapes,
+    GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, repeats,
+    topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
 use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
 use super::telemetry::{CUT_SHORT_MAX, END_MAX, Telemetry};
-use super::{Clock, Stats, Topics, reach, shutdown};
+use super::{Clock, Stats, Topics, reach, rights, shutdown};
 use crate::config::{self, AdminConfig, AuthConfig, Config};
 use crate::engine::Options;
 use crate::engine::intake::IntakeOptions;
@@ -241,8 +240,8 @@ async fn work(
     (stats, traces): (Arc<Stats>, Traces),
     drain: CancellationToken,
 ) {
-    let half = |name: &str| half(&kafka, name);
-    let transactional = |name: &str| transactional_id(&kafka, name, &id);
+    let half = |name: &str| rights::half(&kafka, name);
+    let transactional = |name: &str| rights::transactional_id(&kafka, name, &id);
     let dispatch = Dispatch {
         kafka: half("dispatch"),
         transactional_id: transactional("dispatch"),
@@ -286,47 +285,6 @@ async fn work(
     tokio::join!(taking, dispatch::run(Arc::clone(&dispatch), drain.clone()));
     dispatch.stats.unusable.tell_rest(&dispatch.topics);
     dispatch.stats.passed_overs.tell_rest();
-}
-
-/// The Kafka options of a half: it has a group of its own.
-fn half(kafka: &KafkaOptions, name: &str) -> KafkaOptions {
-    KafkaOptions { group_id: format!("{}.{name}", kafka.group_id), ..kafka.clone() }
-}
-
-/// Under which name a half writes its transactions.
-fn transactional_id(kafka: &KafkaOptions, half: &str, instance: &str) -> String {
-    format!("{}.{half}.{instance}", kafka.group_id)
-}
-
-/// Tries each right that `run` needs at the brokers; leaves nothing behind, and disturbs no worker
-/// that runs.
-///
-/// # Errors
-/// Kafka does not answer.
-pub async fn try_rights(kafka: &KafkaOptions, plan: &TopicPlan) -> Result<Vec<Tried>, TopicError> {
-    let limits = message_limits(kafka, plan).await?;
-    let (kafka, plan) = (kafka.clone(), plan.clone());
-    let tried = tokio::task::spawn_blocking(move || {
-        let halves: &[&str] =
-            if plan.orders.is_empty() { &["dispatch"] } else { &["intake", "dispatch"] };
-        let mut tried = Vec::new();
-        for topic in plan.orders.iter().chain([&plan.commands, &plan.ledger]) {
-            tried.push(rights_check::reading(&kafka, topic));
-        }
-        for topic in [&plan.commands, &plan.ledger, &plan.outcomes, &plan.dead_letters] {
-            tried.push(rights_check::writing(&kafka, topic, limits.get(topic).copied()));
-        }
-        for name in halves {
-            tried.push(rights_check::joining(&half(&kafka, name), &plan.commands));
-        }
-        for name in halves {
-            // A worker that runs has another one, and is not fenced.
-            let id = transactional_id(&kafka, name, "check-config");
-            tried.push(rights_check::transactions(&half(&kafka, name), &id));
-        }
-        tried
-    });
-    Ok(tried.await.unwrap_or_default())
 }
 
 /// The topics as they must be; waits until they are, and for a Kafka that cannot be reached. Gives

@@ -106,10 +106,19 @@ impl Client {
         self.ask(&json!({"op": "delete", "topic": topic}));
     }
 
-    /// Grants the user `worker` an operation: on what, its name, `LITERAL` or `PREFIXED`, and which.
+    /// Grants the user `worker` an operation: on what, its name, `LITERAL` or `PREFIXED`, and
+    /// which.
     pub(crate) fn grant(&mut self, (kind, name, pattern, operation): (&str, &str, &str, &str)) {
         self.ask(&json!({
             "op": "grant", "kind": kind, "name": name, "pattern": pattern, "operation": operation
+        }));
+    }
+
+    /// Moves the position of a group that has no members.
+    pub(crate) fn set_position(&mut self, group: &str, topic: &str, partition: i32, offset: i64) {
+        self.ask(&json!({
+            "op": "set_position", "group": group, "topic": topic, "partition": partition,
+            "offset": offset
         }));
     }
 

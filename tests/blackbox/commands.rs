@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::kafka::Kafka;
-use crate::process::run;
+use crate::process::{run, wait_for};
 use crate::python;
 use crate::sandbox::Sandbox;
 use crate::world::{SOON, Setup, World};
@@ -15,7 +15,7 @@ const REFUSED: i32 = 1;
 const CONFIGURATION: i32 = 64;
 
 #[test]
-fn run_refuses_topics_that_are_missing_or_would_lose_something() {
+fn run_waits_for_topics_that_are_missing_or_would_lose_something_and_says_what_is_wrong() {
     let mut world = World::without_topics("wrong-topics", Setup::default());
     let orders = world.topic("orders");
     world.client.create_topic(&orders, 1, &json!({}));
@@ -24,7 +24,7 @@ fn run_refuses_topics_that_are_missing_or_would_lose_something() {
     world.client.create_topic(&world.topic("outcomes"), 2, &json!({}));
     // The dead letters are missing.
     let mut worker = world.worker();
-    assert_eq!(worker.exit_code(SOON), REFUSED);
+    wait_for("a complaint", SOON, || worker.stderr().contains("topics create").then_some(()));
     let said = worker.stderr();
     for part in [
         "dead-letters does not exist",
@@ -35,6 +35,9 @@ fn run_refuses_topics_that_are_missing_or_would_lose_something() {
     ] {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
+    assert!(worker.ended().is_none(), "what can be put right ends no worker");
+    worker.signal("-TERM");
+    assert_eq!(worker.exit_code(SOON), 0);
     let created = world.run(&["topics", "create"], &[]);
     assert_eq!(created.code, REFUSED);
     assert!(created.stdout.contains("created  wrong-topics.dead-letters"), "{}", created.stdout);
@@ -57,6 +60,9 @@ fn topics_create_makes_what_is_missing_once_and_check_config_finds_all_well() {
     assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
     assert!(checked.stdout.contains("ok      Kafka and topics: 4 lanes"), "{}", checked.stdout);
     assert!(checked.stdout.contains("ok      account main: partner 1001"), "{}", checked.stdout);
+    for right in ["reading sound.orders", "writing sound.outcomes", "group sound.intake"] {
+        assert!(checked.stdout.contains(&format!("ok      {right}: may be")), "{}", checked.stdout);
+    }
 
     let refused = json!({"kind": "status", "http": 403});
     world.sandbox.rule(&json!({"method": "customers.list", "fault": refused}));
@@ -207,7 +213,7 @@ auth = { kind = "none" }
     std::fs::write(&file, text).unwrap();
     let arguments = ["run", "--config", file.to_str().unwrap()];
     let mut worker = crate::process::Process::start(directory.path(), "worker", &arguments);
-    crate::process::wait_for("the worker waits", SOON, || {
+    wait_for("the worker waits", SOON, || {
         assert!(worker.ended().is_none(), "an outage of Kafka must not end the worker");
         worker.stderr().contains("Kafka is not there yet").then_some(())
     });

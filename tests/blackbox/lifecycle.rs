@@ -284,6 +284,37 @@ fn workers_share_lanes_and_quota_with_the_consumer_protocol_too() {
     one_joins_and_one_leaves("two-consumers", "\"consumer\"");
 }
 
+/// Between its join and its first lanes a member owns nothing; a group that waits for it does so
+/// until its session ends.
+#[test]
+fn a_worker_that_is_stopped_while_it_joins_leaves_its_groups_at_once() {
+    const SESSION: Duration = Duration::from_secs(30);
+    let settings = [("kafka.session_timeout", "\"30s\""), ADMIN[0], ADMIN[1]];
+    let mut world =
+        World::new("stopped-in-join", Setup { settings: &settings, ..Setup::default() });
+    // So that the others hear of a rebalance soon, and the test sees many places in one.
+    world.set("kafka.properties", "{ \"heartbeat.interval.ms\" = \"1000\" }");
+    let first = world.worker();
+    world.wait_for_shares(&[PARTITIONS]);
+    for wait in [300, 600, 900, 1_200, 1_800] {
+        let mut second = world.worker();
+        // In the middle of the start, wherever that is on this machine.
+        std::thread::park_timeout(Duration::from_millis(wait));
+        second.signal("-TERM");
+        assert_eq!(second.exit_code(SOON), DRAINED);
+        let ended = Instant::now();
+        for half in ["intake", "dispatch"] {
+            let group = world.group(half);
+            wait_for(&format!("{group} has one member with all partitions"), SESSION / 3, || {
+                (world.client.members(&group) == [PARTITIONS]).then_some(())
+            });
+        }
+        eprintln!("stopped after {wait} ms: whole again after {:?}", ended.elapsed());
+    }
+    let admin = Admin::of(&first);
+    admin.wait_until_ready();
+}
+
 fn one_joins_and_one_leaves(name: &str, protocol: &str) {
     let settings = [
         ("kafka.group_protocol", protocol),

@@ -25,6 +25,9 @@ mod world;
 
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
 use crate::asking::{ADMIN, Admin, value};
 use crate::events::single_sales;
 use crate::kafka::Kafka;
@@ -35,7 +38,10 @@ use crate::world::{SOON, Setup, World};
 type Right = (&'static str, String, &'static str, &'static str);
 
 /// As the user `worker` of the guarded broker.
-const PROPERTIES: &str = r#"{ "security.protocol" = "SASL_PLAINTEXT", "sasl.mechanism" = "PLAIN", "sasl.username" = "worker", "sasl.password" = "worker-password" }"#;
+const PROPERTIES: &str = concat!(
+    r#"{ "security.protocol" = "SASL_PLAINTEXT", "sasl.mechanism" = "PLAIN", "#,
+    r#""sasl.username" = "worker", "sasl.password" = "worker-password" }"#
+);
 
 /// The least that the README asks for.
 fn least(world: &World) -> Vec<Right> {
@@ -250,4 +256,49 @@ fn a_worker_waits_for_topics_that_are_not_there_and_goes_on_when_one_is_deleted_
         admin.reason("reading").is_none().then_some(())
     });
     assert!(worker.ended().is_none());
+}
+
+/// One batch that is small on its way and unpacks to more than the Kafka client takes; gives the
+/// offset behind it.
+fn write_bomb(servers: &str, topic: &str) -> i64 {
+    const RECORDS: i64 = 95;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("compression.type", "zstd")
+        .set("message.max.bytes", "1000000000")
+        .set("batch.size", "1000000000")
+        .set("queue.buffering.max.kbytes", "2000000")
+        .set("linger.ms", "3000")
+        .create()
+        .unwrap();
+    let payload = vec![b'x'; 900_000];
+    for _ in 0..RECORDS {
+        let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(&payload[..]);
+        producer.send(record.partition(0)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+    RECORDS
+}
+
+#[test]
+fn a_batch_that_cannot_be_unpacked_is_named_and_the_way_past_it_is_as_the_runbook_says() {
+    let setup = Setup { settings: &ADMIN, kafka: Some(Kafka::guarded()), ..Setup::default() };
+    let mut world = World::new("bomb", setup);
+    let (orders, intake) = (world.topic("orders"), world.group("intake"));
+    let next = write_bomb(&world.servers, &orders);
+    let (mut worker, admin) = start(&mut world);
+    wait_for_reason(&admin, "reading", &format!("{orders} [0] cannot be read at offset 0"));
+    assert!(worker.stderr().contains("cannot be read at offset 0"), "{}", worker.stderr());
+    // The others go on.
+    let places = world.send(&single_sales(0..20));
+    let others = places.iter().filter(|(partition, _)| *partition != 0).count();
+    assert!(others > 0 && others < 20, "{places:?}");
+    world.wait_for_outcomes(others, SOON);
+    worker.signal("-TERM");
+    assert_eq!(worker.exit_code(SOON), 0);
+
+    world.client.set_position(&intake, &orders, 0, next);
+    let (_worker, admin) = start(&mut world);
+    world.wait_for_outcomes(20, SOON);
+    admin.wait_until_ready();
 }

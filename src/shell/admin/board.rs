@@ -117,6 +117,8 @@ pub(in crate::shell) struct DispatchView {
     pub(in crate::shell) heads_taken: Instant,
     /// Lanes whose ledger could not be read so far.
     pub(in crate::shell) unread: Vec<i32>,
+    /// Why the last one could not.
+    pub(in crate::shell) unread_because: Option<String>,
     /// How its consumer stands with brokers and group.
     pub(in crate::shell) standing: Standing,
     /// Calls made by this process so far.

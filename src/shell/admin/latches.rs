@@ -198,7 +198,11 @@ fn lanes(view: Option<&DispatchView>) -> Option<String> {
         return Some(format!("lane {first} is stopped: {reason}{others}"));
     }
     if !view.unread.is_empty() {
-        return Some(format!("the ledger of these lanes cannot be read: {:?}", view.unread));
+        let why = view.unread_because.as_deref().unwrap_or("see the log");
+        return Some(format!(
+            "the ledger of these lanes cannot be read: {:?} ({why})",
+            view.unread
+        ));
     }
     if !restoring.is_empty() {
         return Some(format!("these lanes are being restored: {restoring:?}"));
@@ -217,6 +221,8 @@ mod tests {
     use crate::engine::{AccountReport, LaneReport, Report};
     use crate::model::CallFailure;
     use crate::shell::admin::board::{Facts, IntakeView};
+    use crate::shell::kafka::Trouble;
+    use crate::shell::kafka::rights::Right;
 
     fn wrong(board: &Board) -> Vec<(String, String)> {
         let latches = board.latches(Instant::now());
@@ -252,6 +258,7 @@ mod tests {
             heads: Arc::default(),
             heads_taken: Instant::now(),
             unread: Vec::new(),
+            unread_because: None,
             standing: Standing::default(),
             lag: Vec::new(),
         }
@@ -325,6 +332,23 @@ mod tests {
             one(DispatchView { standing, ..view(Vec::new(), None) }),
             pair("kafka", "dispatch reaches no broker: SASL authentication error")
         );
+        let gone = Trouble::Gone { topic: "zerotouch.commands".into() };
+        let refused = Trouble::NoRight(Right::join("z.dispatch"));
+        let standing = |trouble: Trouble| {
+            let standing = Standing { troubles: vec![trouble], ..Standing::default() };
+            DispatchView { standing, ..view(Vec::new(), None) }
+        };
+        assert_eq!(one(standing(gone.clone())), pair("reading", &gone.to_string()));
+        let group = one(standing(refused));
+        assert_eq!(group[0].0, "group");
+        assert!(group[0].1.contains("not in its group: no READ on group z.dispatch"), "{group:?}");
+        let unread = DispatchView {
+            unread: vec![3],
+            unread_because: Some("no READ on topic zerotouch.ledger".into()),
+            ..view(vec![lane(3, "recovering")], None)
+        };
+        let unread = one(unread);
+        assert!(unread[0].1.ends_with("[3] (no READ on topic zerotouch.ledger)"), "{unread:?}");
         one(view(Vec::new(), None));
         board.set_draining();
         assert_eq!(wrong(&board), pair("draining", "the worker drains"));
@@ -352,6 +376,15 @@ mod tests {
         let refused = CallFailure::Unauthorised { reason: "HTTP 404".into() };
         board.api_called("main", Some(&refused), true);
         assert_eq!(reason(), "the API refuses the account: submits: HTTP 404");
+    }
+
+    #[test]
+    fn topics_that_are_not_right_are_told_and_kafka_is_not_to_blame() {
+        let board = Board::default();
+        board.topics_are_waited_for("the topic zerotouch.ledger does not exist");
+        let wrong = wrong(&board);
+        assert_eq!(wrong[0].0, "topics");
+        assert_eq!(wrong[0].1, "the topic zerotouch.ledger does not exist");
     }
 
     #[test]

@@ -217,6 +217,7 @@ mod tests {
             heads: Arc::default(),
             heads_taken: Instant::now(),
             unread: Vec::new(),
+            unread_because: None,
             standing: Standing::default(),
             lag,
         }

@@ -140,6 +140,7 @@ mod tests {
             heads: Arc::new(vec![head]),
             heads_taken: taken,
             unread: Vec::new(),
+            unread_because: None,
             standing: crate::shell::kafka::Standing::default(),
             lag: Vec::new(),
         });

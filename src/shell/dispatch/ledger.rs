@@ -25,13 +25,23 @@ pub type Replay = Result<Vec<(BatchId, LedgerRecord)>, String>;
 
 /// The lanes whose ledger could not be read, and how often.
 #[derive(Debug, Default)]
-pub(super) struct Unread(BTreeMap<Partition, (Epoch, u32)>);
+pub(super) struct Unread {
+    lanes: BTreeMap<Partition, (Epoch, u32)>,
+    /// Why the last one could not.
+    reason: Option<String>,
+}
 
 impl Unread {
     /// Notes a failure; tells how often the partition has failed in this epoch, and how long to
     /// wait before it is read again.
-    pub(super) fn failed(&mut self, partition: Partition, epoch: Epoch) -> (u32, Duration) {
-        let entry = self.0.entry(partition).or_insert((epoch, 0));
+    pub(super) fn failed(
+        &mut self,
+        partition: Partition,
+        epoch: Epoch,
+        reason: &str,
+    ) -> (u32, Duration) {
+        self.reason = Some(reason.to_owned());
+        let entry = self.lanes.entry(partition).or_insert((epoch, 0));
         if entry.0 != epoch {
             *entry = (epoch, 0);
         }
@@ -42,15 +52,20 @@ impl Unread {
 
     /// The partition was read, or is not owned any more; tells how often it had failed.
     pub(super) fn settled(&mut self, partition: Partition) -> Option<u32> {
-        self.0.remove(&partition).map(|(_, failures)| failures)
+        self.lanes.remove(&partition).map(|(_, failures)| failures)
+    }
+
+    /// Why the last of them could not be read; none if there is none.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| !self.lanes.is_empty())
     }
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
-        self.0.keys().copied()
+        self.lanes.keys().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.lanes.len()
     }
 }
 
@@ -161,11 +176,15 @@ mod tests {
     fn a_lane_waits_longer_after_every_failure_and_anew_in_a_new_epoch() {
         let (lane, other) = (Partition(1), Partition(2));
         let mut unread = Unread::default();
-        let waits: Vec<u64> = (0..8).map(|_| unread.failed(lane, Epoch(1)).1.as_secs()).collect();
+        let waits: Vec<u64> =
+            (0..8).map(|_| unread.failed(lane, Epoch(1), "gone").1.as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(unread.failed(other, Epoch(2)), (1, RETRY_WAIT.0));
+        assert_eq!(unread.failed(other, Epoch(2), "gone"), (1, RETRY_WAIT.0));
         assert_eq!(unread.len(), 2);
-        assert_eq!(unread.failed(lane, Epoch(3)), (1, RETRY_WAIT.0));
+        assert_eq!(unread.failed(lane, Epoch(3), "refused"), (1, RETRY_WAIT.0));
+        assert_eq!(unread.reason(), Some("refused"));
         assert_eq!((unread.settled(lane), unread.settled(lane)), (Some(1), None));
+        unread.settled(other);
+        assert_eq!(unread.reason(), None);
     }
 }

@@ -99,6 +99,7 @@ impl Teller {
                 heads: Arc::clone(&self.heads),
                 heads_taken: self.heads_taken.unwrap_or(taken),
                 unread: unread.partitions().map(|partition| partition.0).collect(),
+                unread_because: unread.reason().map(str::to_owned),
                 standing,
                 lag: ends.iter().filter_map(lag).collect(),
                 report: report.clone(),

@@ -18,23 +18,16 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::TopicPartition;
 use super::client::KafkaOptions;
 use super::consumer::{Command, ConsumerEvent, ConsumerOptions, Mode};
-use super::examine::{Examiner, Place};
+use super::examine::Place;
 use super::offsets::{Client, Query, Start, begin, committed};
-use super::reach;
+use super::reading::Reading;
 use super::rebalance::{
     GroupMetadata, Held, LostPartitions, Notice, assign, list, names, unassign,
 };
 use super::record::RecordBatch;
-use super::repeats;
-use super::rights::Right;
-use super::troubles::{Trouble, Troubles};
 
 /// How long one poll waits: a command waits for as long at most.
 const POLL_WAIT: Duration = Duration::from_millis(10);
-/// A refusal of the group is not over before: that the group counts a member in may be known from
-/// before the refusal.
-const REFUSED_MIN: Duration = Duration::from_secs(8);
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Owned, and not to be read before it is told from where.
@@ -69,11 +62,8 @@ pub(super) struct Member {
     starts: Vec<Start>,
     epoch: u64,
     limits: Limits,
-    /// What is in the way of reading, and who looks at it.
-    troubles: Troubles,
-    /// When the group refused this member last.
-    refused: Option<Instant>,
-    examiner: Examiner,
+    /// What is in the way of reading.
+    reading: Reading,
     /// When librdkafka was last asked for events.
     polled: Instant,
     /// When there was last no notice to be answered, as far as librdkafka had been asked.
@@ -95,9 +85,7 @@ impl Member {
             _ => None,
         };
         Self {
-            troubles: Troubles::new(kafka.group_id.clone()),
-            examiner: Examiner::new(kafka, topics),
-            refused: None,
+            reading: Reading::new(kafka, topics),
             client,
             options,
             single,
@@ -130,7 +118,8 @@ impl Member {
             self.answer_queries();
             self.begin_starts();
             self.read();
-            self.look();
+            let places = || places(&self.client, &self.phases);
+            self.reading.turn(self.client.context(), places);
             if !self.serve_notices() {
                 let waited = self.settled.elapsed();
                 break format!(
@@ -145,8 +134,7 @@ impl Member {
             }
             let outside = self.client.context().outside_for(self.limits.outside_max);
             if let Some(reason) = outside {
-                let known = self.troubles.get().into_iter().find(Trouble::is_of_group);
-                break known.map_or(reason, |trouble| trouble.to_string());
+                break self.reading.refusal().unwrap_or(reason);
             }
         };
         self.lose_everything(reason);
@@ -349,43 +337,6 @@ impl Member {
         }
     }
 
-    /// Looks at what cannot be read, if something cannot.
-    fn look(&mut self) {
-        let now = Instant::now();
-        let (client, phases) = (&self.client, &self.phases);
-        let places = || places(client, phases);
-        let mut has_changed = self.examiner.turn(now, &mut self.troubles, places);
-        let of_group = |trouble: &Trouble| trouble.is_of_group();
-        let is_in = || self.client.context().is_in();
-        if self.refused.is_some_and(|refused| now - refused > REFUSED_MIN) && is_in() {
-            self.refused = None;
-            self.troubles.replace(Vec::new(), of_group, now);
-            has_changed = true;
-        }
-        if has_changed {
-            self.client.context().show_troubles(self.troubles.get());
-        }
-    }
-
-    /// What librdkafka tells once, and mends itself if it can: it is looked at until it is over.
-    fn on_trouble(&mut self, code: RDKafkaErrorCode) {
-        let Some(reason) = self.client.context().last_complaint(code) else { return };
-        let now = Instant::now();
-        if code == RDKafkaErrorCode::GroupAuthorizationFailed {
-            let group = self.client.context().group();
-            self.refused = Some(now);
-            self.troubles.add(Trouble::NoRight(Right::join(group)), now);
-            self.troubles.tell(now);
-            self.client.context().show_troubles(self.troubles.get());
-            return;
-        }
-        let group = self.client.context().group();
-        if let Some(again) = repeats::tell(&format!("{group}: {reason}")) {
-            tracing::warn!(group, %code, again, "the consumer reports an error: {reason}");
-        }
-        self.examiner.want(now);
-    }
-
     /// Kafka has no record where a partition is to be read on: some were deleted, or the topic was
     /// made anew. Which partition it is librdkafka does not say. All are looked at again by the
     /// session that follows, which decides.
@@ -411,8 +362,8 @@ impl Member {
             KafkaError::MessageConsumptionFatal(_) => {
                 (self.sink)(ConsumerEvent::Error { fatal: true, text: error.to_string() });
             }
-            KafkaError::MessageConsumption(code) if !reach::is_of_the_way(*code) => {
-                self.on_trouble(*code);
+            KafkaError::MessageConsumption(code) => {
+                self.reading.on_error(self.client.context(), *code);
             }
             _ => {}
         }

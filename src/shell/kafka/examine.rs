@@ -1,8 +1,8 @@
 //! A look at what a consumer cannot read, made beside it with a client of its own.
 //!
-//! librdkafka tells of an error once, and its binding keeps neither topic nor partition of it. So an
-//! error is only the reason to look: each topic is asked for, each partition is fetched from where
-//! it is read. It is looked again until all can be read.
+//! librdkafka tells of an error once, and its binding keeps neither topic nor partition of it. So
+//! an error is only the reason to look: each topic is asked for, each partition is fetched from
+//! where it is read. It is looked again until all can be read.
 
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};

@@ -8,13 +8,14 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
 use super::client::{ClientError, KafkaOptions, LogContext, Role, config, refused};
 use super::record::RecordBatch;
+use super::rights::Right;
 
 const POLL_WAIT: Duration = Duration::from_millis(100);
 /// Between two questions for the last stable offset.
@@ -213,7 +214,13 @@ impl<'a> Reader<'a> {
 
     fn failed(&self, error: &KafkaError) -> LedgerError {
         let partition = self.partition.clone();
-        LedgerError::Kafka { partition, position: self.position, reason: error.to_string() }
+        let reason = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Right::read(&partition.topic).to_string()
+            }
+            _ => error.to_string(),
+        };
+        LedgerError::Kafka { partition, position: self.position, reason }
     }
 
     fn stalled(&self) -> LedgerError {

@@ -27,6 +27,7 @@ mod membership;
 mod offsets;
 mod producer_thread;
 mod reach;
+mod reading;
 pub(in crate::shell) mod repeats;
 pub mod rights;
 pub mod rights_check;

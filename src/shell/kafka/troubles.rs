@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(troubles.get().len(), 3);
         let later = start + Duration::from_secs(5);
         troubles.replace(vec![orders.clone()], topics, later);
-        assert_eq!(troubles.get(), [group.clone(), orders.clone()]);
+        assert_eq!(troubles.get(), [orders.clone(), group.clone()]);
         assert!(troubles.known.iter().all(|(_, since)| *since == start), "they last");
         troubles.replace(Vec::new(), Trouble::is_of_group, later);
         assert_eq!(troubles.get(), [orders]);

@@ -69,7 +69,7 @@ impl Session {
         }
         self.dispatch.stats.ledger_retries.add(1);
         self.dispatch.stats.metrics.retry("ledger");
-        let (failures, wait) = self.unread.failed(partition, epoch);
+        let (failures, wait) = self.unread.failed(partition, epoch, reason);
         tracing::error!(
             %partition, failures, ?wait, reason,
             "the ledger of a lane cannot be read; the lane waits, all others go on"
