@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::chain;
-use crate::shell::kafka::{self, TopicReport};
+use crate::shell::kafka::{self, KafkaOptions, TopicReport};
+use crate::shell::neighbours;
 use crate::shell::run::{self, Ended, SINGLE_COPY, StartError, TopicsReady};
 use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
@@ -82,11 +83,15 @@ async fn try_out(config: &Config) -> bool {
     };
     let options = run::kafka(config);
     let topics = run::topics_ready(&options, &run::plan(config), &config.topics.commands).await;
+    let lanes = topics.as_ref().ok().map(|topics| topics.lanes);
     let topics = topics.map(|TopicsReady { lanes, single_copy }| match &single_copy[..] {
         [] => format!("{lanes} lanes"),
         topics => format!("{lanes} lanes, but {}: {SINGLE_COPY}", topics.join(", ")),
     });
     say("Kafka and topics", topics.map_err(|error| chain(&error)));
+    if let Some(lanes) = lanes {
+        say("other installations", neighbours(config, options, lanes).await);
+    }
     for account in &config.accounts {
         let one = Config { accounts: vec![account.clone()], ..config.clone() };
         let result = match run::clients(&one, None).await {
@@ -102,6 +107,18 @@ async fn try_out(config: &Config) -> bool {
         say(&format!("account {}", account.name), result);
     }
     sound
+}
+
+/// Whether the topics are shared with another installation.
+async fn neighbours(config: &Config, kafka: KafkaOptions, lanes: u32) -> Result<String, String> {
+    let config = config.clone();
+    let looked =
+        tokio::task::spawn_blocking(move || neighbours::look(&config, &kafka, lanes)).await;
+    match looked.map_err(|error| error.to_string())?.map_err(|error| chain(&error))? {
+        None => Ok("none is seen at the end of the commands and the ledger".to_owned()),
+        Some(found) if found.is_waiting || found.is_new_here => Err(found.what),
+        Some(found) => Ok(format!("done with, but look: {}", found.what)),
+    }
 }
 
 #[allow(clippy::print_stdout)]

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod kafka;
+pub mod neighbours;
 pub mod partitions;
 pub mod run;
 pub mod runtime;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use zerotouch_worker::engine::{AccountOptions, GuardMode, Options};
+use zerotouch_worker::engine::{AccountOptions, GuardMode, Installation, Options};
 use zerotouch_worker::sandbox;
 
 /// A kind of fault.
@@ -49,10 +49,15 @@ pub(crate) enum Fault {
     UnknownAccount,
     GiantOrder,
     OpenIntake,
+    NewerCommand,
+    ForeignPurpose,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 38] = [
+    /// Drawn after all others.
+    const LATER: [Self; 2] = [Self::NewerCommand, Self::ForeignPurpose];
+
+    pub(crate) const ALL: [Self; 40] = [
         Self::Crash,
         Self::CrashAtEffect,
         Self::FreezeAtEffect,
@@ -91,6 +96,8 @@ impl Fault {
         Self::UnknownAccount,
         Self::GiantOrder,
         Self::OpenIntake,
+        Self::NewerCommand,
+        Self::ForeignPurpose,
     ];
 
     pub(crate) fn name(self) -> String {
@@ -209,6 +216,11 @@ impl Plan {
         };
         // What is drawn last leaves the seeds of before as they were.
         plan.engine.revocation_wait = millis(rng, 10, 15_000);
+        // Each stops a lane until the faults end, so they are few.
+        for fault in Fault::LATER {
+            let (hit, rate) = (rng.random_bool(0.08), log_uniform(rng, 50, 2_000));
+            plan.rates[fault as usize] = if hit { rate as u32 } else { 0 };
+        }
         plan
     }
 
@@ -229,7 +241,7 @@ impl Plan {
 fn rates(rng: &mut ChaCha8Rng) -> [u32; Fault::ALL.len()] {
     let mut rates = [0; Fault::ALL.len()];
     let density = pick(rng, &[0.0, 0.1, 0.25, 0.5]);
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| !Fault::LATER.contains(fault)) {
         let max = match fault {
             Fault::CrashAtEffect | Fault::FreezeAtEffect => 200,
             Fault::Unauthorised => 1_000,
@@ -273,6 +285,7 @@ fn engine(
     let poll_delay_min = millis(rng, 50, 2_000);
     Options {
         accounts,
+        installation: Some(installation()),
         partitions_total: rng.random_range(1..=4),
         batch_items_max: pick(rng, &[1, 2, 3, 7, 30, 1_000]),
         batch_linger: millis(rng, 1, 200),
@@ -300,6 +313,11 @@ fn engine(
         lookups_max: pick(rng, &[1, 4, 16]),
         ..Options::default()
     }
+}
+
+/// The one that all workers are of.
+pub(crate) fn installation() -> Installation {
+    Installation { endpoint: "https://api".into(), group: "group".into() }
 }
 
 /// Calls that the API allows in 20 s: fewer than the workers believe, yet enough that the least

@@ -44,6 +44,8 @@ pub(super) enum Stage {
     Starting,
     /// Kafka does not answer, for this reason.
     Waiting(String),
+    /// The topics are another installation's; which, in words.
+    Shared(String),
     /// The topics are as they must be.
     Ready,
 }
@@ -186,6 +188,11 @@ impl Board {
     /// Kafka does not answer.
     pub(in crate::shell) fn kafka_is_waited_for(&self, reason: &str) {
         *locked(&self.stage) = Stage::Waiting(reason.to_owned());
+    }
+
+    /// The topics are another installation's.
+    pub(in crate::shell) fn topics_are_shared(&self, reason: &str) {
+        *locked(&self.stage) = Stage::Shared(reason.to_owned());
     }
 
     /// The topics have been checked.

@@ -69,6 +69,7 @@ impl Board {
         match self.stage() {
             Stage::Starting => return Some("Kafka is asked for its topics".to_owned()),
             Stage::Waiting(reason) => return Some(reason),
+            Stage::Shared(_) => return None,
             Stage::Ready => {}
         }
         self.halves().iter().find_map(|half| {
@@ -91,6 +92,7 @@ impl Board {
     fn topics(&self) -> Option<String> {
         match self.stage() {
             Stage::Ready => None,
+            Stage::Shared(reason) => Some(reason),
             Stage::Starting | Stage::Waiting(_) => Some("not checked yet".to_owned()),
         }
     }

@@ -20,6 +20,7 @@ mod complaints;
 mod consumer_thread;
 mod ends;
 mod membership;
+mod newest;
 mod offsets;
 mod producer_thread;
 mod reach;
@@ -32,6 +33,7 @@ pub(in crate::shell) use ends::End;
 pub(in crate::shell) use rebalance::Standing;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
+pub use newest::{Newest, NewestError, newest};
 pub use producer::{CommitError, OutRecord, Reply, Transaction, TransactionalProducer};
 pub use rebalance::{GroupMetadata, LostPartitions};
 pub use record::{RecordBatch, RecordView};

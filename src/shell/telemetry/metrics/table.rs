@@ -105,7 +105,7 @@ table! {
     COMMAND_BYTES = Kind::Gauge, "zerotouch_command_bytes", [],
         "Bytes of the commands in memory.";
     LANES = Kind::Gauge, "zerotouch_lanes", ["phase"],
-        "Lanes of this worker: recovering, live, stopped (its ledger cannot be understood), \
+        "Lanes of this worker: recovering, live, stopped (at a record that it must not pass over), \
          closing; unread are those of the recovering whose ledger could not be read so far.";
     HEAD_AGE = Kind::Gauge, "zerotouch_lane_head_age_seconds", ["partition"],
         "How long ago the order event of a lane's oldest undecided command was taken in, by \
