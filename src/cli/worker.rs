@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use super::{EXIT_CONFIGURATION, EXIT_CUT_SHORT, EXIT_TOPICS, failed, runtime};
 use crate::config::{self, Config, ConfigArgs};
 use crate::shell::chain;
-use crate::shell::kafka::{self, TopicReport};
-use crate::shell::rights;
+use crate::shell::kafka::{self, KafkaOptions, TopicReport};
 use crate::shell::run::{self, Ended, SINGLE_COPY, StartError, TopicsReady};
 use crate::shell::runtime as threads;
 use crate::shell::telemetry::logs;
+use crate::shell::{neighbours, rights};
 
 /// Exit codes: 0 drained, 1 cannot start and waiting would not help, 64 configuration, 75 cut
 /// short, 78 topics changed.
@@ -86,17 +86,18 @@ async fn try_out(config: &Config) -> bool {
     let plan = run::plan(config);
     let topics = run::topics_ready(&options, &plan, &config.topics.commands).await;
     // Rights at topics that are not there say nothing.
-    let is_there = topics.is_ok();
+    let lanes = topics.as_ref().ok().map(|topics| topics.lanes);
     let topics = topics.map(|TopicsReady { lanes, single_copy }| match &single_copy[..] {
         [] => format!("{lanes} lanes"),
         topics => format!("{lanes} lanes, but {}: {SINGLE_COPY}", topics.join(", ")),
     });
     say("Kafka and topics", topics.map_err(|error| chain(&error)));
-    if is_there {
+    if let Some(lanes) = lanes {
         match rights::try_all(&options, &plan).await {
             Ok(tried) => tried.into_iter().for_each(|(what, result)| say(&what, result)),
             Err(error) => say("rights", Err(chain(&error))),
         }
+        say("other installations", neighbours(config, options, lanes).await);
     } else {
         println!("skipped rights: they are tried once Kafka and topics are right");
     }
@@ -115,6 +116,18 @@ async fn try_out(config: &Config) -> bool {
         say(&format!("account {}", account.name), result);
     }
     sound
+}
+
+/// Whether the topics are shared with another installation.
+async fn neighbours(config: &Config, kafka: KafkaOptions, lanes: u32) -> Result<String, String> {
+    let config = config.clone();
+    let looked =
+        tokio::task::spawn_blocking(move || neighbours::look(&config, &kafka, lanes)).await;
+    match looked.map_err(|error| error.to_string())?.map_err(|error| chain(&error))? {
+        None => Ok("none is seen at the end of the commands and the ledger".to_owned()),
+        Some(found) if found.is_waiting || found.is_new_here => Err(found.what),
+        Some(found) => Ok(format!("done with, but look: {}", found.what)),
+    }
 }
 
 #[allow(clippy::print_stdout)]

@@ -78,6 +78,19 @@ impl Options {
         Some(Arc::new(Purpose { endpoint, partner: Arc::clone(partner), group }))
     }
 
+    /// Why a command that names this account is not this worker's; none if it is.
+    #[must_use]
+    pub fn foreign_command(&self, account: &str, purpose: &Purpose) -> Option<String> {
+        let place = self.accounts.iter().position(|own| *own.name == *account);
+        foreign_command(self, place.and_then(|ix| u16::try_from(ix).ok()), purpose)
+    }
+
+    /// Why a record is not of this worker's group; none if it is.
+    #[must_use]
+    pub fn foreign_group(&self, purpose: &Purpose) -> Option<String> {
+        foreign_record(self, None, purpose)
+    }
+
     /// What the records of each account are meant for, by the account's name.
     #[must_use]
     pub fn purposes(&self) -> BTreeMap<Arc<str>, Arc<Purpose>> {

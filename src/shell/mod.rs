@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod kafka;
+pub mod neighbours;
 pub mod partitions;
 pub mod rights;
 pub mod run;

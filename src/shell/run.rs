@@ -26,7 +26,7 @@ use super::telemetry::logs::LogsHandle;
 use super::telemetry::metrics::CallObserver;
 use super::telemetry::traces::Traces;
 use super::telemetry::{CUT_SHORT_MAX, END_MAX, Telemetry};
-use super::{Clock, Stats, Topics, reach, rights, shutdown};
+use super::{Clock, Stats, Topics, neighbours, reach, rights, shutdown};
 use crate::config::{self, AdminConfig, AuthConfig, Config};
 use crate::engine::Options;
 use crate::engine::intake::IntakeOptions;
@@ -135,6 +135,10 @@ async fn run_watched(
         () = signals.drain.cancelled() => return Ok(Ended::Drained),
         ready = wait_for_topics(&kafka, &plan, &config.topics.commands, stats) => ready?,
     };
+    tokio::select! {
+        () = signals.drain.cancelled() => return Ok(Ended::Drained),
+        () = neighbours::wait(config, &kafka, partitions, stats) => {}
+    }
     stats.board.topics_are_ready();
     let id = instance(config);
     let drain = signals.drain.clone();

@@ -28,6 +28,7 @@ mod batches;
 mod commands;
 mod demo;
 mod faults;
+mod installations;
 mod lifecycle;
 mod orders;
 mod oversized;

@@ -18,7 +18,7 @@ use crate::counts::Counts;
 use crate::http::{HttpCall, What};
 use crate::kafka::{Fate, Word};
 use crate::plan::Fault;
-use crate::workload::Item;
+use crate::workload::{Hold, Item};
 use crate::world::{Violation, World, nanos};
 
 const LEASE_PASSED: &str = "the lease has passed since the intent's transaction began";
@@ -105,6 +105,7 @@ impl World {
             let (partition, offset) = (write.partition.0, write.offset.0);
             let command = write.command.unpack();
             self.check_decided(partition, offset);
+            self.check_purpose(partition, offset);
             let key = command.device_key().unwrap();
             self.checks.outcomes.push(OutcomeSeen {
                 outcome_id: OutcomeId::from(command.id()),
@@ -207,6 +208,17 @@ impl World {
         if command.action == Action::Unclaim && looked < Some(lost) && !self.plan.is_wild() {
             let what = format!("I12: p{}@{} is unclaimed again unseen", place.0, place.1);
             self.violate(what, &[format!("p{}", place.0)]);
+        }
+    }
+
+    /// No worker decides a command that is meant for another installation.
+    fn check_purpose(&mut self, partition: i32, offset: i64) {
+        let lane = self.kafka.lane(partition);
+        let mut entries = lane.commands.iter().filter(|entry| entry.offset == offset);
+        let is_foreign = entries.any(|entry| matches!(entry.item, Item::Held(_, Hold::Elsewhere)));
+        if is_foreign && !self.is_calm {
+            let what = format!("p{partition}@{offset} is decided and meant for somebody else");
+            self.violate(what, &[format!("p{partition}@{offset}")]);
         }
     }
 
@@ -528,7 +540,7 @@ impl World {
         };
         for (partition, lane) in (0..).zip(&self.kafka.lanes) {
             for entry in lane.commands.iter().filter(|entry| entry.fate == Fate::Committed) {
-                if let Item::Command(command) = &entry.item {
+                if let Some(command) = entry.item.command() {
                     history.commands.push(CommandSeen {
                         partition,
                         offset: entry.offset,
@@ -612,6 +624,9 @@ const fn action(method: Method) -> Option<Action> {
 pub(crate) fn describe(item: &Item) -> String {
     match item {
         Item::Foreign(..) => "foreign".into(),
+        Item::Held(command, hold) => {
+            format!("{hold:?} {}", describe(&Item::Command(Arc::clone(command))))
+        }
         Item::Command(command) => format!(
             "{} ({}) of {} order {} customer {:?} {:?} account {} occurred {}",
             command.action.as_str(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use zerotouch_worker::engine::{AccountOptions, GuardMode, Options};
+use zerotouch_worker::engine::{AccountOptions, GuardMode, Installation, Options};
 use zerotouch_worker::sandbox;
 
 /// A kind of fault.
@@ -52,10 +52,12 @@ pub(crate) enum Fault {
     Culprit,
     CulpritPoll,
     Outage,
+    NewerCommand,
+    ForeignPurpose,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Crash,
         Self::CrashAtEffect,
         Self::FreezeAtEffect,
@@ -97,10 +99,15 @@ impl Fault {
         Self::Culprit,
         Self::CulpritPoll,
         Self::Outage,
+        Self::NewerCommand,
+        Self::ForeignPurpose,
     ];
 
     /// Those that are drawn last, each for a whole run.
     const LASTING: [Self; 3] = [Self::Culprit, Self::CulpritPoll, Self::Outage];
+
+    /// Those that are drawn after them.
+    const STOPPING: [Self; 2] = [Self::NewerCommand, Self::ForeignPurpose];
 
     pub(crate) fn name(self) -> String {
         format!("{self:?}")
@@ -257,6 +264,13 @@ impl Plan {
             // then nobody can tell it from an outage.
             (plan.engine.commands_max, plan.engine.command_bytes_max) = (1_000, 1 << 20);
         }
+        // Each stops a lane until the faults end, so they are few, and there are none where all but
+        // the culprit has to go on.
+        let has_culprit = plan.rate(Fault::Culprit) + plan.rate(Fault::CulpritPoll) > 0;
+        for fault in Fault::STOPPING {
+            let (hit, rate) = (rng.random_bool(0.08), log_uniform(rng, 50, 2_000));
+            plan.rates[fault as usize] = if hit && !has_culprit { rate as u32 } else { 0 };
+        }
         plan
     }
 
@@ -277,7 +291,9 @@ impl Plan {
 fn rates(rng: &mut ChaCha8Rng) -> [u32; Fault::ALL.len()] {
     let mut rates = [0; Fault::ALL.len()];
     let density = pick(rng, &[0.0, 0.1, 0.25, 0.5]);
-    for fault in Fault::ALL.into_iter().filter(|fault| !Fault::LASTING.contains(fault)) {
+    let is_drawn_last =
+        |fault: &Fault| Fault::LASTING.contains(fault) || Fault::STOPPING.contains(fault);
+    for fault in Fault::ALL.into_iter().filter(|fault| !is_drawn_last(fault)) {
         let max = match fault {
             Fault::CrashAtEffect | Fault::FreezeAtEffect => 200,
             Fault::Unauthorised => 1_000,
@@ -321,6 +337,7 @@ fn engine(
     let poll_delay_min = millis(rng, 50, 2_000);
     Options {
         accounts,
+        installation: Some(installation()),
         partitions_total: rng.random_range(1..=4),
         batch_items_max: pick(rng, &[1, 2, 3, 7, 30, 1_000]),
         batch_linger: millis(rng, 1, 200),
@@ -348,6 +365,11 @@ fn engine(
         lookups_max: pick(rng, &[1, 4, 16]),
         ..Options::default()
     }
+}
+
+/// The one that all workers are of.
+pub(crate) fn installation() -> Installation {
+    Installation { endpoint: "https://api".into(), group: "group".into() }
 }
 
 /// Calls that the API allows in 20 s: fewer than the workers believe, yet enough that the least

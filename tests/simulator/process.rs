@@ -10,13 +10,13 @@ use rand::RngExt;
 use zerotouch_worker::engine::{
     CommandContent, CommandRead, Effect, Input, Mono, Now, Options, Transaction, Worker,
 };
-use zerotouch_worker::model::{Epoch, Offset, PackedCommand, Partition};
+use zerotouch_worker::model::{Epoch, Offset, PackedCommand, Partition, Purpose};
 
 use crate::http::{HttpCall, What};
 use crate::kafka::{Fate, Meta};
 use crate::mutants::{Slip, slips};
 use crate::plan::{Fault, log_uniform};
-use crate::workload::Item;
+use crate::workload::{Hold, Item};
 use crate::world::{Event, Message, Replay, Request, World, millis, nanos};
 
 /// A place where a worker runs.
@@ -337,7 +337,7 @@ impl World {
             .take(self.plan.fetch_max)
             .map(|entry| CommandRead {
                 offset: Offset(entry.offset),
-                content: content(&entry.item, |name| {
+                content: content((slot, self.is_calm), &entry.item, |name| {
                     let place = accounts.iter().position(|account| &*account.name == name);
                     place.map(|place| place as u16)
                 }),
@@ -677,16 +677,43 @@ impl World {
     }
 }
 
-fn content(item: &Item, account: impl Fn(&str) -> Option<u16>) -> CommandContent {
-    match item {
-        Item::Foreign(_, record) => CommandContent::Foreign(Arc::clone(record)),
-        Item::Command(command) => CommandContent::Command {
-            facts: command.facts().unwrap(),
-            account: account(&command.account),
-            packed: PackedCommand::pack(command),
-            purpose: None,
-        },
+/// What a worker makes of a record; it is told who it is, and whether all is put right.
+fn content(
+    (slot, is_calm): (usize, bool),
+    item: &Item,
+    account: impl Fn(&str) -> Option<u16>,
+) -> CommandContent {
+    let (command, purpose) = match item {
+        Item::Foreign(_, record) => return CommandContent::Foreign(Arc::clone(record)),
+        Item::Held(_, Hold::Newer) if !is_calm && slot.is_multiple_of(2) => {
+            return CommandContent::Newer { version: 3, known: 2 };
+        }
+        Item::Held(command, Hold::Elsewhere) if !is_calm => (command, Some(elsewhere())),
+        Item::Command(command) | Item::Held(command, _) => (command, None),
+    };
+    CommandContent::Command {
+        facts: command.facts().unwrap(),
+        account: account(&command.account),
+        packed: PackedCommand::pack(command),
+        purpose,
     }
+}
+
+impl World {
+    /// Kills every process that works; each starts anew.
+    pub(crate) fn restart_all(&mut self) {
+        for slot in 0..self.slots.len() {
+            if let Some(session) = self.slots[slot].session.as_ref().map(|session| session.id) {
+                self.die(slot, session);
+            }
+        }
+    }
+}
+
+fn elsewhere() -> Arc<Purpose> {
+    let installation = crate::plan::installation();
+    let (endpoint, group) = (installation.endpoint, installation.group);
+    Arc::new(Purpose { endpoint, partner: "222".into(), group })
 }
 
 fn name(effect: &Effect) -> String {

@@ -18,6 +18,26 @@ use crate::plan::{Fault, Plan};
 pub(crate) enum Item {
     Command(Arc<Command>),
     Foreign(i32, Arc<ForeignRecord>),
+    /// A command that not every worker may take.
+    Held(Arc<Command>, Hold),
+}
+
+/// Why a command stops a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It is of a version that every second worker understands, and all do once the faults end.
+    Newer,
+    /// It is meant for another partner, until the faults end: then the configuration is put right.
+    Elsewhere,
+}
+
+impl Item {
+    pub(crate) fn command(&self) -> Option<&Arc<Command>> {
+        match self {
+            Self::Command(command) | Self::Held(command, _) => Some(command),
+            Self::Foreign(..) => None,
+        }
+    }
 }
 
 /// Records that are written at once, and when.
@@ -51,13 +71,14 @@ pub(crate) fn writes(plan: &Plan) -> Vec<Write> {
     }
     writes.sort_unstable();
     let mut number = 0;
+    let holds = &mut ChaCha8Rng::seed_from_u64(plan.seed ^ 0x401d);
     writes
         .into_iter()
         .map(|(at, size, is_giant)| {
             let mut items = Vec::with_capacity(size);
             for _ in 0..size {
                 number += 1;
-                items.push(item(plan, rng, number, at));
+                items.push(held(plan, holds, item(plan, rng, number, at)));
             }
             Write { at, items, is_giant }
         })
@@ -78,6 +99,17 @@ fn item(plan: &Plan, rng: &mut ChaCha8Rng, number: i64, at: u64) -> Item {
         return Item::Foreign(partition, Arc::new(record));
     }
     Item::Command(Arc::new(command))
+}
+
+/// The item, or what keeps a worker from taking it.
+fn held(plan: &Plan, rng: &mut ChaCha8Rng, item: Item) -> Item {
+    let kinds = [(Fault::NewerCommand, Hold::Newer), (Fault::ForeignPurpose, Hold::Elsewhere)];
+    let hit =
+        kinds.map(|(fault, hold)| (rng.random_range(0..10_000) < plan.rate(fault)).then_some(hold));
+    match (item, hit.into_iter().flatten().next()) {
+        (Item::Command(command), Some(hold)) => Item::Held(command, hold),
+        (item, _) => item,
+    }
 }
 
 fn command(plan: &Plan, rng: &mut ChaCha8Rng, number: i64, at: u64, unknown: bool) -> Command {

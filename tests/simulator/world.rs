@@ -17,7 +17,7 @@ use crate::kafka::{Fate, Kafka, Mark, Meta};
 use crate::plan::{Fault, Plan, log_uniform};
 use crate::process::{Session, Slot};
 use crate::queue::Queue;
-use crate::workload::{self, BEGIN, Item, UNKNOWN_ACCOUNT, Write};
+use crate::workload::{self, BEGIN, Hold, Item, UNKNOWN_ACCOUNT, Write};
 
 /// Something that happens at a time.
 #[derive(Debug)]
@@ -395,6 +395,11 @@ impl World {
     fn on_calm(&mut self) {
         self.note(|| "faults stop".into());
         self.is_calm = true;
+        // All workers are upgraded and put right, if anything asks for it.
+        let asks = [Fault::NewerCommand, Fault::ForeignPurpose];
+        if asks.iter().any(|fault| self.plan.rate(*fault) > 0) {
+            self.restart_all();
+        }
         self.api.faults_mut().clear();
         let mut rules = crate::http::culprit_rules(&self.plan);
         if self.plan.rate(Fault::Outage) > 0 {
@@ -457,7 +462,7 @@ impl World {
         for item in items {
             let partition = match &item {
                 Item::Foreign(partition, _) => *partition,
-                Item::Command(command) => {
+                Item::Command(command) | Item::Held(command, _) => {
                     let hash = command.facts().unwrap().device.0;
                     (hash % self.plan.partitions as u128) as i32
                 }
@@ -469,7 +474,7 @@ impl World {
             let lane = self.kafka.lane(partition);
             let offset = lane.commands_end;
             lane.commands_end += 1;
-            if let Item::Command(command) = &item {
+            if let Some(command) = item.command() {
                 let number = command.source.offset as usize;
                 self.places.resize(self.places.len().max(number + 1), None);
                 self.places[number] = Some((partition, offset));
@@ -492,6 +497,8 @@ impl World {
         let counts = &mut self.checks.counts;
         match item {
             Item::Foreign(..) => counts.fault(Fault::Foreign),
+            Item::Held(_, Hold::Newer) => counts.fault(Fault::NewerCommand),
+            Item::Held(_, Hold::Elsewhere) => counts.fault(Fault::ForeignPurpose),
             Item::Command(command) => {
                 counts.event("command", command.action.as_str());
                 if command.account == UNKNOWN_ACCOUNT {

@@ -222,7 +222,7 @@ impl Board {
         *locked(&self.stage) = Stage::Waiting(reason.to_owned());
     }
 
-    /// The topics are not as they must be.
+    /// The topics are not as they must be, or another installation's.
     pub(in crate::shell) fn topics_are_waited_for(&self, reason: &str) {
         *locked(&self.stage) = Stage::Wrong(reason.to_owned());
     }

@@ -24,6 +24,7 @@ mod ends;
 mod examine;
 mod look;
 mod membership;
+mod newest;
 mod offsets;
 mod producer_thread;
 mod reach;
@@ -47,6 +48,7 @@ pub(in crate::shell) use rebalance::Standing;
 pub(in crate::shell) use troubles::Trouble;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
+pub use newest::{Newest, NewestError, newest};
 pub use producer::{
     AbortReason, CommitError, OutRecord, Records, Reply, Transaction, TransactionalProducer,
 };
