@@ -167,6 +167,10 @@ impl World {
         }
         self.checks.are_others_checked = true;
         if let Some(what) = self.unsettled() {
+            let workers = self.slots.iter().filter_map(|slot| Some(&slot.session.as_ref()?.worker));
+            let reports: Vec<String> =
+                workers.map(|worker| format!("{:?}", worker.report())).collect();
+            self.note(|| format!("{reports:#?}"));
             self.violate(format!("I15: the culprit holds up others, or itself: {what}"), &[]);
         }
     }

@@ -106,7 +106,9 @@ impl Worker {
                 );
                 self.lose_answer(ix);
                 self.resend_after(now, ix, wait);
-                if !is_blamed {
+                // One that has failed before says nothing new, and must not hold back the others.
+                let is_known = self.batches.get(&ix).is_some_and(|batch| batch.is_suspect);
+                if !is_blamed && !is_known {
                     self.hold_submits(now, account);
                 }
             }

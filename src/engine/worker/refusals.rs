@@ -69,8 +69,8 @@ impl Worker {
                 ix,
                 wait,
                 reason,
-                "the API refuses a batch and does not say why; it is sent again, and taken apart if \
-                 others are accepted meanwhile. Nothing is failed or lost",
+                "the API refuses a batch and does not say why; it is sent again, and taken apart \
+                 if others are accepted meanwhile. Nothing is failed or lost",
             );
             wait
         } else {
