@@ -17,7 +17,7 @@ use super::Worker;
 use super::lookups::Why;
 
 /// A look at a device is good for so long, and for some calls of the quota.
-const SEEN_FOR: Duration = Duration::from_mins(5);
+const SEEN_FOR: Duration = Duration::from_secs(300);
 
 /// What is done with a batch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
