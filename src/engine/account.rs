@@ -148,10 +148,10 @@ impl Account {
         self.probes > 0 || self.batchers.iter().any(|batcher| batcher.submitting.is_some())
     }
 
-    /// Batches that count for the bound on operations: suspects do not, unless the account itself
-    /// may be at fault.
+    /// Batches that count for the bound on operations: suspects do not, or those that might speak
+    /// for the account could not be sent.
     pub(crate) fn places(&self) -> usize {
-        if self.doubts > 0 { self.batches } else { self.batches.saturating_sub(self.aside) }
+        self.batches.saturating_sub(self.aside)
     }
 
     /// A wait that the API asked for may be over.

@@ -186,7 +186,8 @@ impl World {
         match (&call.what, result) {
             (What::Submit(_), Ok(())) => {
                 let name = self.plan.engine.accounts[usize::from(call.account)].name.to_string();
-                self.checks.accepted.insert(name, at);
+                let last = self.checks.accepted.entry(name).or_default();
+                *last = at.max(*last);
             }
             (What::Submit(submit), Err(CallFailure::Ambiguous { .. })) => {
                 for packed in &submit.commands {
