@@ -64,7 +64,7 @@ impl Suspicion {
 
     /// Whether others were accepted since the last look, as a strike. Only once it has failed.
     pub(crate) fn look(&mut self, answered: u64) {
-        if self.answered.is_some_and(|before| answered > before) {
+        if self.failures > 0 && self.answered.is_some_and(|before| answered > before) {
             self.strikes = self.strikes.saturating_add(1);
         }
         self.answered = Some(answered);
