@@ -62,6 +62,8 @@
 //!   `engine::options`, `engine::worker`, `shell::intake`.
 //! - I9: a bad record, device, batch or account harms only itself. `wire::order`,
 //!   `engine::intake`, `engine::worker::answers`.
+//! - I15: one item never holds up others, whatever the API answers to a call with it.
+//!   `engine::suspicion`, `engine::worker::{suspects, refused}`.
 //! - I10: no secret and no whole hardware id in logs, traces or metrics. `model::device`,
 //!   `wire::google::failure`, `config`.
 //!

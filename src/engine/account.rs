@@ -86,7 +86,8 @@ pub(crate) struct Account {
     pub(crate) suspects: VecDeque<BatchIx>,
     /// Of these, how many are between intent and answer.
     pub(crate) probes: usize,
-    /// Batches that something speaks against and that are not accepted; they take no place of others.
+    /// Batches that something speaks against and that are not accepted; they take no place of
+    /// others.
     pub(crate) aside: usize,
     /// Calls that worked, one number for each kind, in the order of [`Kind::ALL`].
     pub(crate) answered: [u64; 3],
@@ -153,6 +154,12 @@ impl Account {
     /// Whether a submit is between intent and answer.
     pub(crate) fn is_submitting(&self) -> bool {
         self.probes > 0 || self.batchers.iter().any(|batcher| batcher.submitting.is_some())
+    }
+
+    /// Batches that count for the bound on operations: suspects do not, or those that might speak
+    /// for the account could not be sent.
+    pub(crate) fn places(&self) -> usize {
+        self.batches.saturating_sub(self.aside)
     }
 
     /// A wait that the API asked for may be over.

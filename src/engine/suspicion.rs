@@ -1,11 +1,11 @@
 //! What speaks against a batch (I15): is it the account, the API, or something in this one call?
 //!
-//! That is decided by evidence alone. A failure counts as a strike when other submits of the account
-//! were accepted around it: after it and before the next try, or since the failure before. A batch
-//! with a strike is split, and a device that stands alone with a strike is given up after enough
-//! tries. While nothing of the account is accepted there is no strike, so an outage or a refused
-//! account fails nothing. Since with one batch in hand there are no others to compare with, two
-//! batches may be taken apart without evidence; their parts then speak for each other.
+//! That is decided by evidence alone. A failure counts as a strike when other submits of the
+//! account were accepted around it: after it and before the next try, or since the failure before.
+//! A batch with a strike is split, and a device that stands alone with a strike is given up after
+//! enough tries. While nothing of the account is accepted there is no strike, so an outage or a
+//! refused account fails nothing. Since with one batch in hand there are no others to compare
+//! with, two batches may be taken apart without evidence; their parts then speak for each other.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -64,7 +64,7 @@ impl Suspicion {
 
     /// Whether others were accepted since the last look, as a strike. Only once it has failed.
     pub(crate) fn look(&mut self, answered: u64) {
-        if self.answered.is_some_and(|before| answered > before) {
+        if self.failures > 0 && self.answered.is_some_and(|before| answered > before) {
             self.strikes = self.strikes.saturating_add(1);
         }
         self.answered = Some(answered);

@@ -146,6 +146,41 @@ fn one_poisonous_device_fails_alone_though_its_whole_call_is_refused() {
     invariants::hold(&world);
 }
 
+#[test]
+fn of_ten_devices_one_breaks_every_call_and_nine_are_done() {
+    let mut world = world("culprit", &[]);
+    let _worker = world.worker();
+    let broken = json!({"kind": "status", "http": 500});
+    world.sandbox.rule(&json!({"method": "claimAsync", "device": key(3), "fault": broken}));
+    world.send(&[sale("ten", "order-1", "100", &(0..10).collect::<Vec<u64>>())]);
+    world.wait_for_outcomes(10, SOON);
+    assert_eq!(world.statuses()["succeeded"], 9);
+    let culprit = world.outcome_at("ten", "3");
+    assert_eq!((culprit.status(), culprit.code()), ("unresolved", "transport.no_answer"));
+    assert!(culprit.text("/failure/message").contains("injected fault"), "{:#}", culprit.json);
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
+}
+
+#[test]
+fn an_order_that_the_api_forbids_fails_alone_and_the_account_works_on() {
+    let mut world = world("forbidden", &[]);
+    let _worker = world.worker();
+    let forbidden = json!({"kind": "status", "http": 403});
+    world.sandbox.rule(&json!({"method": "claimAsync", "device": key(30), "fault": forbidden}));
+    world.send(&[
+        sale("bad", "order-1", "100", &[30]),
+        sale("good", "order-2", "100", &(0..20).collect::<Vec<u64>>()),
+    ]);
+    world.wait_for_outcomes(21, SOON);
+    assert_eq!(world.statuses()["succeeded"], 20);
+    let bad = world.outcome_of("bad");
+    assert_eq!((bad.status(), bad.code()), ("failed", "batch.rejected"));
+    assert_eq!(bad.text("/failure/apiStatus"), "PERMISSION_DENIED");
+    world.wait_until_quiet(SOON);
+    invariants::hold(&world);
+}
+
 const TWO_ACCOUNTS: &str = r#"
 [[accounts]]
 name = "main"

@@ -168,6 +168,10 @@ impl World {
         }
         self.checks.are_others_checked = true;
         if let Some(what) = self.unsettled() {
+            let workers = self.slots.iter().filter_map(|slot| Some(&slot.session.as_ref()?.worker));
+            let reports: Vec<String> =
+                workers.map(|worker| format!("{:?}", worker.report())).collect();
+            self.note(|| format!("{reports:#?}"));
             self.violate(format!("I15: the culprit holds up others, or itself: {what}"), &[]);
         }
     }
@@ -183,7 +187,8 @@ impl World {
         match (&call.what, result) {
             (What::Submit(_), Ok(())) => {
                 let name = self.plan.engine.accounts[usize::from(call.account)].name.to_string();
-                self.checks.accepted.insert(name, at);
+                let last = self.checks.accepted.entry(name).or_default();
+                *last = at.max(*last);
             }
             (What::Submit(submit), Err(CallFailure::Ambiguous { .. })) => {
                 for packed in &submit.commands {

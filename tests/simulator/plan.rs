@@ -260,8 +260,8 @@ impl Plan {
         plan.culprit = (rng.random_range(0..plan.devices), pick(rng, &Class::ALL));
         plan.outage = millis(rng, 60_000, 7_200_000);
         if plan.rate(Fault::Culprit) > 0 {
-            // With a memory so small that the culprit's own commands fill it, no others are read, and
-            // then nobody can tell it from an outage.
+            // With a memory so small that the culprit's own commands fill it, no others are read,
+            // and then nobody can tell it from an outage.
             (plan.engine.commands_max, plan.engine.command_bytes_max) = (1_000, 1 << 20);
         }
         // Each stops a lane until the faults end, so they are few, and there are none where all but

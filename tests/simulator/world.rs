@@ -425,7 +425,7 @@ impl World {
         }
     }
 
-    /// With nothing else to compare with, a worker waits, and rightly so: so others come now and then.
+    /// With nothing else to compare with, a worker rightly waits: so others come now and then.
     fn on_traffic(&mut self, number: u64) {
         if self.unsettled().is_none() {
             return;

@@ -90,26 +90,7 @@ impl Worker {
                 self.resend_after(now, ix, wait);
                 self.hold_submits(now, account);
             }
-            Err(CallFailure::Ambiguous { reason }) => {
-                self.lost_answers += 1;
-                let is_blamed = self.suspect(ix, &reason);
-                self.leave_refusal(ix, true);
-                let is_hasty = mutant::is(Mutant::NoGrace);
-                let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };
-                let wait = grace.max(self.next_backoff(ix));
-                self.tell_submit_failed(
-                    ix,
-                    wait,
-                    &reason,
-                    "the answer to a submit was lost; it may have worked, so it is repeated only \
-                     after the grace time, and what fails then is looked up",
-                );
-                self.lose_answer(ix);
-                self.resend_after(now, ix, wait);
-                if !is_blamed {
-                    self.hold_submits(now, account);
-                }
-            }
+            Err(CallFailure::Ambiguous { reason }) => self.on_silence(now, ix, account, &reason),
             Err(CallFailure::Throttled { after }) => {
                 let wait = after.unwrap_or_else(|| self.next_backoff(ix));
                 self.throttle(now, account, wait);
@@ -120,7 +101,7 @@ impl Worker {
                 self.resend_after(now, ix, wait);
             }
             Err(CallFailure::Forbidden { status, message, reason }) => {
-                self.on_forbidden(now, ix, rejection(status, None, message), &reason);
+                self.on_forbidden(now, ix, &rejection(status, None, message), &reason);
             }
             Err(CallFailure::Rejected { status, identifier, message, named }) => {
                 self.note_answer(account, Kind::Submit);
@@ -131,6 +112,30 @@ impl Worker {
                 let fault = rejection("NOT_FOUND".into(), None, "the method answered 404".into());
                 self.on_refused(now, ix, &fault, &Named::default());
             }
+        }
+    }
+
+    /// The answer to a submit was lost.
+    fn on_silence(&mut self, now: Now, ix: BatchIx, account: AccountIx, reason: &str) {
+        self.lost_answers += 1;
+        let is_blamed = self.suspect(ix, reason);
+        self.leave_refusal(ix, true);
+        let is_hasty = mutant::is(Mutant::NoGrace);
+        let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };
+        let wait = grace.max(self.next_backoff(ix));
+        self.tell_submit_failed(
+            ix,
+            wait,
+            reason,
+            "the answer to a submit was lost; it may have worked, so it is repeated only \
+             after the grace time, and what fails then is looked up",
+        );
+        self.lose_answer(ix);
+        self.resend_after(now, ix, wait);
+        // One that has failed before says nothing new, and must not hold back the others.
+        let is_known = self.batches.get(&ix).is_some_and(|batch| batch.is_suspect);
+        if !is_blamed && !is_known {
+            self.hold_submits(now, account);
         }
     }
 

@@ -38,7 +38,16 @@ impl Worker {
     pub(super) fn make_calls(&mut self, now: Now, account: AccountIx) {
         self.make_polls(now, account);
         self.make_resends(now, account);
+        // Whether the account is at fault is best learnt from what nothing speaks against.
+        if self.account(account).doubts == 0 {
+            self.make_probes(now, account);
+        }
+        self.make_others(now, account);
         self.make_probes(now, account);
+    }
+
+    /// New batches and lookups, by turns.
+    fn make_others(&mut self, now: Now, account: AccountIx) {
         loop {
             let batch = self.due_batcher(now.mono, account);
             let lookup = self.has_lookup(account);
@@ -85,8 +94,7 @@ impl Worker {
         let options = &self.options;
         let state = &mut self.accounts[usize::from(account.0)];
         let poll = (!state.polls.is_empty()).then_some(now.mono);
-        let has_room =
-            state.batches.saturating_sub(state.aside) < options.operations_max && !state.paused;
+        let has_room = state.places() < options.operations_max && !state.paused;
         let scarcity = state.quota.scarcity(now.mono);
         let due = |batcher: &Batcher| batcher.due(options, more_to_come, scarcity);
         let dues = state.batchers.iter().filter_map(due);
@@ -152,7 +160,7 @@ impl Worker {
     fn due_batcher(&mut self, now: Mono, account: AccountIx) -> Option<Action> {
         let more_to_come = self.more_to_come(account);
         let state = &mut self.accounts[usize::from(account.0)];
-        let is_full = state.batches.saturating_sub(state.aside) >= self.options.operations_max;
+        let is_full = state.places() >= self.options.operations_max;
         if is_full || state.paused || now < state.batches_after {
             return None;
         }

@@ -51,14 +51,20 @@ impl Worker {
     }
 
     /// The API refused a submit without a reason (403, 404): is it the account, or something in it?
-    pub(super) fn on_forbidden(&mut self, now: Now, ix: BatchIx, fault: DeviceFault, reason: &str) {
+    pub(super) fn on_forbidden(
+        &mut self,
+        now: Now,
+        ix: BatchIx,
+        fault: &DeviceFault,
+        reason: &str,
+    ) {
         let is_blamed = self.suspect(ix, reason);
         self.set_suspect(ix, true);
         let Some(batch) = self.batches.get(&ix) else { return };
         let (account, failures, items) =
             (batch.account, batch.suspicion.failures, batch.items.len());
         if is_blamed && (items > 1 || failures >= TRIES) && !mutant::is(Mutant::SuspectsKept) {
-            return self.on_refused(now, ix, &fault, &Named::default());
+            return self.on_refused(now, ix, fault, &Named::default());
         }
         let state = self.account(account);
         state.doubts = state.doubts.saturating_add(1);
@@ -69,8 +75,8 @@ impl Worker {
                 ix,
                 wait,
                 reason,
-                "the API refuses a batch and does not say why; it is sent again, and taken apart if \
-                 others are accepted meanwhile. Nothing is failed or lost",
+                "the API refuses a batch and does not say why; it is sent again, and taken apart \
+                 if others are accepted meanwhile. Nothing is failed or lost",
             );
             wait
         } else {

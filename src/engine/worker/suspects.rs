@@ -2,6 +2,8 @@
 //! taken apart, and at last the device at fault is set aside (I15). `suspicion` says by what
 //! evidence.
 
+use std::time::Duration;
+
 use crate::engine::account::{AccountIx, Kind};
 use crate::engine::batch::{BatchIx, Phase};
 use crate::engine::lane::LanePhase;
@@ -13,6 +15,9 @@ use crate::model::{Action, Failure, FailureCode, Partition, Status};
 
 use super::Worker;
 use super::lookups::Why;
+
+/// A look at a device is good for so long, and for some calls of the quota.
+const SEEN_FOR: Duration = Duration::from_secs(300);
 
 /// What is done with a batch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,12 +165,15 @@ impl Worker {
         }
     }
 
-    /// Whether an unclaim whose answer was lost was looked at too long ago to be sent.
+    /// Whether an unclaim whose answer was lost was looked at too long ago to be sent. A slow quota
+    /// alone is no reason: another look would take as long.
     fn is_unseen(&self, now: Mono, ix: BatchIx) -> bool {
         self.batches.get(&ix).is_some_and(|batch| {
+            let quota = &self.accounts[usize::from(batch.account.0)].quota;
+            let slow = quota.interval().saturating_mul(16);
             batch.action == Action::Unclaim
                 && batch.ambiguous
-                && now.since(batch.looked) > 2 * self.options.backoff_max
+                && now.since(batch.looked) > SEEN_FOR.saturating_add(slow)
         })
     }
 

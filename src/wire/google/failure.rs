@@ -136,7 +136,7 @@ pub fn from_reply(
             None => forbidden_by(
                 http,
                 None,
-                format!("HTTP {http} without the API's error body: check base_url and proxies"),
+                &format!("HTTP {http} without the API's error body: check base_url and proxies"),
             ),
         },
         300..=399 => not_sent(format!(
@@ -158,7 +158,7 @@ fn forbidden(method: Method, api: Option<ApiError>) -> CallFailure {
     let Some(api) = api else {
         let reason =
             "HTTP 403 without the API's error body: check base_url, proxies and credentials";
-        return forbidden_by(403, None, reason.to_owned());
+        return forbidden_by(403, None, reason);
     };
     if api.is_terms {
         return unauthorised(format!(
@@ -178,7 +178,7 @@ fn forbidden(method: Method, api: Option<ApiError>) -> CallFailure {
          linked to this partner in the zero-touch portal",
         said(&api)
     );
-    forbidden_by(403, api, reason)
+    forbidden_by(403, api, &reason)
 }
 
 fn missing(method: Method, api: Option<ApiError>) -> CallFailure {
@@ -191,17 +191,17 @@ fn missing(method: Method, api: Option<ApiError>) -> CallFailure {
         (_, Some(api)) if api.is_content() || !api.named.is_empty() => api.rejected(404),
         (_, api) => {
             let reason = format!("HTTP 404: check partner_id and base_url{}", said(&api));
-            forbidden_by(404, api, reason)
+            forbidden_by(404, api, &reason)
         }
     }
 }
 
 /// Refused without a word about why: by the API, or by something in between.
-fn forbidden_by(http: u16, api: Option<ApiError>, reason: String) -> CallFailure {
+fn forbidden_by(http: u16, api: Option<ApiError>, reason: &str) -> CallFailure {
     let api = api.unwrap_or_default();
     let status = if api.status.is_empty() { format!("HTTP_{http}") } else { api.status };
-    let message = if api.message.is_empty() { reason.clone() } else { api.message };
-    CallFailure::Forbidden { status, message: redact(&message), reason: redact(&reason) }
+    let message = if api.message.is_empty() { reason.to_owned() } else { api.message };
+    CallFailure::Forbidden { status, message: redact(&message), reason: redact(reason) }
 }
 
 fn said(api: &Option<ApiError>) -> String {

@@ -422,11 +422,10 @@ impl World {
     }
 
     fn spoilt(&self, commands: &[PackedCommand]) -> Option<CallFailure> {
-        let names = |device: u64| {
-            let imei = Some(imei(device));
-            commands.iter().any(|command| command.unpack().device.imei == imei)
-        };
-        self.culprits.iter().find(|(device, _)| names(*device)).map(|(_, failure)| failure.clone())
+        let sent: BTreeSet<String> =
+            commands.iter().filter_map(|command| command.unpack().device.imei).collect();
+        let culprit = self.culprits.iter().find(|(device, _)| sent.contains(&imei(*device)));
+        culprit.map(|(_, failure)| failure.clone())
     }
 
     fn is_intended(&self, command: &PackedCommand) -> bool {
