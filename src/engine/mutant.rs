@@ -55,7 +55,6 @@ mutants! {
     DeadlineKept: "an operation accepted at the second try keeps the deadline of the first",
     MissingResultSucceeds: "a device whose result is missing counts as a success",
     PausedForEver: "a partition that was paused is not resumed",
-    StartUnasked: "an order topic's history is read although nobody said so",
     PositionGoneUnseen: "a lane whose position is gone is read from its start",
     NewTopicUnseen: "in a commands topic made anew, the old ledger's word still counts",
     LossUntold: "commands that were deleted unread are passed over without a word",
