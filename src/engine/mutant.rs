@@ -57,7 +57,6 @@ mutants! {
     PausedForEver: "a partition that was paused is not resumed",
     NewerPassed: "a command of a newer version is passed over",
     ForeignPurposeSent: "a command that is meant for another installation is sent",
-    StartUnasked: "an order topic's history is read although nobody said so",
     PositionGoneUnseen: "a lane whose position is gone is read from its start",
     NewTopicUnseen: "in a commands topic made anew, the old ledger's word still counts",
     LossUntold: "commands that were deleted unread are passed over without a word",

@@ -43,6 +43,11 @@ impl Seen {
     fn is_empty(&self) -> bool {
         self.log_start >= self.log_end
     }
+
+    /// The log ends before something that was in it.
+    fn is_short(&self, committed: i64) -> bool {
+        committed > self.log_end || self.anchor.is_some_and(|a| a.offset >= self.log_end)
+    }
 }
 
 /// What has to be told about a place to begin.
@@ -140,8 +145,6 @@ pub fn orders(seen: &Seen, start: Option<i64>, is_known: bool) -> Result<Positio
             Ok(Position::at(seen.log_start, News::First { behind: all, skipped: 0 }))
         }
         None => {
-            let start =
-                start.or_else(|| mutant::is(Mutant::StartUnasked).then_some(seen.log_start));
             let from = start.ok_or(Undecided::StartNotGiven { records: all })?;
             let from = from.clamp(seen.log_start, seen.log_end);
             let (behind, skipped) = (seen.log_end - from, from - seen.log_start);
@@ -149,7 +152,7 @@ pub fn orders(seen: &Seen, start: Option<i64>, is_known: bool) -> Result<Positio
         }
         // A topic that is compacted may miss the record of the anchor.
         Some(_) if seen.sight == Sight::Other => Ok(anew(seen)),
-        Some(committed) if committed > seen.log_end => Ok(anew(seen)),
+        Some(committed) if seen.is_short(committed) => Ok(anew(seen)),
         Some(committed) => Ok(go_on(seen, committed)),
     }
 }
@@ -173,6 +176,7 @@ pub fn commands(
     };
     match seen.committed {
         // Intake may well have written commands before dispatch has committed anything.
+        None if last_word_ms.is_none() && seen.log_start > 0 => Ok(go_on(seen, 0)),
         None if last_word_ms.is_none() || mutant::is(Mutant::PositionGoneUnseen) => {
             Ok(Position::at(seen.log_start, News::First { behind: all, skipped: 0 }))
         }
@@ -188,12 +192,20 @@ pub fn commands(
                 false => Ok(anew(seen)),
             }
         }
-        Some(committed) if committed > seen.log_end => {
+        Some(committed) if seen.is_short(committed) => {
             let anchor_ms = seen.anchor.map(|anchor| anchor.timestamp_ms);
             if seen.is_empty() || untouched(anchor_ms, 0) {
                 return Ok(anew(seen));
             }
             Err(Undecided::BehindEnd { committed, end: seen.log_end })
+        }
+        // The ledger says nothing of any command that is there: it is of another topic. A position
+        // without anchor was set by hand, and holds.
+        Some(committed) if seen.sight == Sight::Unknown && untouched(last_word_ms, margin_ms) => {
+            Ok(match seen.anchor {
+                Some(_) => anew(seen),
+                None => Position { log: CommandsLog::New, ..go_on(seen, committed) },
+            })
         }
         Some(committed) => Ok(go_on(seen, committed)),
     }
@@ -281,6 +293,8 @@ mod tests {
     fn a_lane_without_position_starts_over_only_if_it_was_never_worked_on() {
         let first = News::First { behind: 40, skipped: 0 };
         assert_eq!(from(commands(&log(None, 0, 40), None, 0)), (0, first));
+        let never_read = from(commands(&log(None, 7, 40), None, 0));
+        assert_eq!(never_read, (7, News::Lost { from: 0, to: 7 }));
         assert_eq!(commands(&log(None, 0, 40), Some(1_000), 0), Err(Undecided::PositionGone));
         let at = |first_ms| Seen { first_ms: Some(first_ms), ..log(None, 0, 40) };
         assert_eq!(commands(&at(1_100), Some(1_000), 100), Err(Undecided::PositionGone));
@@ -345,7 +359,7 @@ mod tests {
                         prop_assert_eq!(behind + skipped, seen.log_end - seen.log_start);
                     }
                     News::Lost { from, to } => {
-                        prop_assert_eq!(seen.committed, Some(from));
+                        prop_assert_eq!(seen.committed.unwrap_or(0), from);
                         prop_assert!(from < to && to == seen.log_start && to == position.from);
                     }
                     News::MadeAnew { was, unread } => {

@@ -66,9 +66,10 @@ pub(in crate::shell) fn tell(stats: &Stats, at: &TopicPartition, position: &Posi
         }
         News::MadeAnew { was, unread } => {
             stats.metrics.topic_made_anew(topic);
+            stats.metrics.records_lost(topic, position.from);
             stats.board.note_position(notice("madeAnew", was, unread));
             tracing::error!(
-                %topic, partition, was, from = position.from, unread,
+                %topic, partition, was, from = position.from, unread, deleted = position.from,
                 "the topic was made anew: it does not hold what was read before. All that is in it \
                  now counts as unread and is read from its first record. What was in the old topic \
                  and not read is lost"
@@ -160,7 +161,8 @@ fn compare(
             Sight::Missing => is_never_compacted,
             Sight::Same | Sight::Unknown => false,
         };
-        if is_other || ask.committed.is_some_and(|position| position > look.log_end) {
+        let was_there = ask.committed.max(ask.anchor.map(|anchor| anchor.offset + 1));
+        if is_other || was_there.is_some_and(|end| end > look.log_end) {
             return Err(format!(
                 "{} is another topic now than it was, or was cut off: where to go on is decided \
                  anew",

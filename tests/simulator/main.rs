@@ -11,6 +11,7 @@ mod http;
 mod kafka;
 mod mutants;
 mod plan;
+mod positions;
 mod process;
 mod queue;
 mod runner;

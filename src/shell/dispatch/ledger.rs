@@ -119,14 +119,14 @@ fn patience(kafka: &KafkaOptions) -> Duration {
 
 /// Clocks of workers differ: commands that are later than the last word of the ledger by this were
 /// not worked on.
-const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10 * 60);
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(120);
 
 /// What recovery of a lane begins with.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) replay: Replay,
     pub(super) seen: Seen,
-    /// The record by which the commands partition is known, if it is still the same.
+    /// The record by which the commands partition is known from now on.
     pub(super) anchor: Option<Anchor>,
     pub(super) position: Result<Position, Undecided>,
 }
@@ -164,8 +164,10 @@ pub(super) fn recover(
     };
     let margin = i64::try_from(CLOCKS_DIFFER_MAX.as_millis()).unwrap_or(i64::MAX);
     let position = positions::commands(&seen, last_word, margin);
-    let is_kept = position.is_ok_and(|position| position.log != CommandsLog::New);
-    Ok(Recovered { replay, seen, anchor: anchor.filter(|_| is_kept), position })
+    let is_kept =
+        committed.is_some() && position.is_ok_and(|position| position.log != CommandsLog::New);
+    let anchor = look.found.or(anchor.filter(|_| is_kept));
+    Ok(Recovered { replay, seen, anchor, position })
 }
 
 #[cfg(test)]

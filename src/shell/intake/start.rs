@@ -22,7 +22,7 @@ pub(super) const RETRY_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Placed {
     pub(super) partition: TopicPartition,
     pub(super) position: Result<Position, Undecided>,
-    /// The record by which it is known, if it is still the same.
+    /// The record by which it is known from now on.
     pub(super) anchor: Option<Anchor>,
     /// Whether its position is in Kafka as it is.
     pub(super) is_committed: bool,
@@ -77,9 +77,10 @@ pub(super) fn place(
                 StartFrom::Time(_) => look.at_time.unwrap_or(look.log_end),
             });
             let position = positions::orders(&seen, at, known.contains(&ask.partition.topic));
-            let is_kept = position.is_ok_and(|place| !matches!(place.news, News::MadeAnew { .. }));
+            let is_kept = ask.committed.is_some()
+                && position.is_ok_and(|place| !matches!(place.news, News::MadeAnew { .. }));
             Placed {
-                anchor: ask.anchor.filter(|_| is_kept),
+                anchor: look.found.or(ask.anchor.filter(|_| is_kept)),
                 is_committed: position.is_ok_and(|place| Some(place.from) == ask.committed),
                 partition: ask.partition,
                 position,

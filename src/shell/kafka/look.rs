@@ -39,7 +39,10 @@ pub(in crate::shell) struct Look {
     pub(in crate::shell) log_start: i64,
     pub(in crate::shell) log_end: i64,
     pub(in crate::shell) sight: Sight,
-    /// When the first record was written, if there is no anchor to be looked for.
+    /// The record at the place of the anchor, or the first one if there is no anchor to be looked
+    /// for.
+    pub(in crate::shell) found: Option<Anchor>,
+    /// When the first record was written, if that was looked for.
     pub(in crate::shell) first_ms: Option<i64>,
     /// The first offset of the time that was asked for, or the end if nothing is that late.
     pub(in crate::shell) at_time: Option<i64>,
@@ -65,14 +68,15 @@ pub(in crate::shell) fn look(
         };
         let is_there = |offset: &i64| *offset >= log_start && *offset < log_end;
         let at = ask.anchor.map(|anchor| anchor.offset).filter(is_there);
-        // The first record tells a log that was cut off from one that was begun anew.
-        let is_odd = ask.committed.is_none_or(|committed| committed > log_end);
-        if let Some(offset) = at.or_else(|| is_odd.then_some(log_start)).filter(is_there) {
+        // The first record tells a log that was cut off from one that was begun anew, and is an
+        // anchor where there is none.
+        if let Some(offset) = Some(at.unwrap_or(log_start)).filter(is_there) {
             let of_topic = wanted.entry(Arc::clone(&ask.partition.topic)).or_default();
             of_topic.insert(ask.partition.partition, offset);
         }
         let (partition, sight) = (ask.partition.clone(), Sight::Unknown);
-        looks.push(Look { partition, log_start, log_end, sight, first_ms: None, at_time });
+        let (found, first_ms) = (None, None);
+        looks.push(Look { partition, log_start, log_end, sight, found, first_ms, at_time });
     }
     for (topic, places) in wanted {
         let found = records_at(readers, &topic, &places, patience)?;
@@ -84,6 +88,7 @@ pub(in crate::shell) fn look(
             let (Some(place), Some(found)) = (places.get(&number), found.get(&number)) else {
                 continue;
             };
+            look.found = *found;
             match ask.anchor.filter(|anchor| anchor.offset == *place) {
                 Some(anchor) => look.sight = sight(anchor, *found),
                 None => look.first_ms = found.map(|record| record.timestamp_ms),
@@ -107,7 +112,8 @@ fn ends(readers: &Readers, ask: &Ask, patience: Duration) -> KafkaResult<(i64, i
     loop {
         let ends = readers.uncommitted.fetch_watermarks(topic, *partition, patience)?;
         tries -= 1;
-        if tries == 0 || ask.committed.is_none_or(|committed| committed <= ends.1) {
+        let was_there = ask.committed.max(ask.anchor.map(|anchor| anchor.offset + 1));
+        if tries == 0 || was_there.is_none_or(|end| end <= ends.1) {
             return Ok(ends);
         }
         std::thread::sleep(SHORT_END.1);

@@ -12,6 +12,7 @@ use zerotouch_worker::engine::mutant::{self, Mutant};
 
 use super::{ACTIVE, HARM_MUST_SHOW, Slip};
 use crate::plan::Plan;
+use crate::positions;
 use crate::runner::{be_quiet, number, say, simulate, threads};
 
 /// Seeds that a bug may take.
@@ -68,8 +69,21 @@ struct Catch {
     took: Duration,
 }
 
+/// Bugs in where reading begins: the great simulation has no such accidents.
+const OF_POSITIONS: [Mutant; 3] =
+    [Mutant::PositionGoneUnseen, Mutant::NewTopicUnseen, Mutant::LossUntold];
+
 fn hunt(bug: Bug, budget: u64) -> Option<Catch> {
     let began = Instant::now();
+    if let Bug::Engine(mutant) = bug
+        && OF_POSITIONS.contains(&mutant)
+    {
+        return (0..budget).find_map(|seed| {
+            let what = bug.during(|| positions::simulate(seed)).err()?;
+            let is_sound = positions::simulate(seed).is_ok();
+            is_sound.then(|| Catch { seeds: seed + 1, what, took: began.elapsed() })
+        });
+    }
     (0..budget).find_map(|seed| {
         let (outcome, _) = bug.during(|| simulate(Plan::draw(seed), false));
         let violation = outcome.violation?;
@@ -87,6 +101,11 @@ fn show(bug: Bug) {
     let Some(found) = hunt(bug, number("MUTANT_SEEDS").unwrap_or(BUDGET)) else {
         panic!("{} is not found", bug.name());
     };
+    if let Bug::Engine(mutant) = bug
+        && OF_POSITIONS.contains(&mutant)
+    {
+        return say(&format!("seed {}: {}\n", found.seeds - 1, found.what));
+    }
     let plan = Plan::draw(found.seeds - 1);
     let (_, log) = bug.during(|| simulate(plan.clone(), true));
     say(&format!("{plan:#?}\n{}\n", log.join("\n")));
