@@ -355,6 +355,7 @@ impl Lane {
             .map(|entry| CommandRead {
                 offset: Offset(entry.offset),
                 content: CommandContent::Command {
+                    purpose: None,
                     facts: entry.command.facts().unwrap(),
                     account: Some(0),
                     packed: PackedCommand::pack(&entry.command),
@@ -495,6 +496,7 @@ fn claim(number: u64, at_ms: i64) -> Command {
         ..Identifiers::default()
     };
     Command {
+        recorded_at: None,
         action: Action::Claim,
         cause: Cause::Sale,
         event_id: format!("event-{number}"),
