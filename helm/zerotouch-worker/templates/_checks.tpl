@@ -170,9 +170,10 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 
 {{- define "zerotouch-worker.v1.check.topics" -}}
 {{- $topics := default (dict) .values.config.topics -}}
+{{- $prefix := default "zerotouch" .values.config.prefix -}}
 {{- $seen := dict -}}
 {{- range $key := list "commands" "ledger" "outcomes" "dead_letters" -}}
-  {{- $name := default (printf "zerotouch.%s" ($key | replace "_" "-")) (get $topics $key) -}}
+  {{- $name := default (printf "%s.%s" $prefix ($key | replace "_" "-")) (get $topics $key) -}}
   {{- if hasKey $seen $name }}
 - {{ printf "`config.topics.%s` and `config.topics.%s` are both %q: each needs a topic of its own" (get $seen $name) $key $name | quote }}
   {{- else -}}
