@@ -157,7 +157,7 @@ fn bad_request(method: Method, http: u16, api: ApiError) -> CallFailure {
 fn forbidden(method: Method, api: Option<ApiError>) -> CallFailure {
     let Some(api) = api else {
         let reason =
-            "HTTP 403 without the API's error body: check base_url, proxies and credentials";
+            "HTTP 403 without the API's error body: check api.endpoint, proxies and credentials";
         return forbidden_by(403, None, reason);
     };
     if api.is_terms {

@@ -113,8 +113,8 @@ table! {
     ACCOUNT_PAUSED = Kind::Gauge, "zerotouch_account_paused", ["account"],
         "1 while a person holds back the account's submits.";
     ACCOUNT_REFUSED = Kind::Gauge, "zerotouch_account_refused", ["account"],
-        "1 while the API refuses the account (401, 403), or no access token is given to it; its \
-         commands wait.";
+        "1 while the API refuses the account (401, 403, 404), or no access token is given to it; \
+         its commands wait.";
     ACCOUNT_WAITING = Kind::Gauge, "zerotouch_account_waiting", ["account"],
         "1 while nothing is called for the account because the API asked for a wait of 10 s or \
          more (429, Retry-After).";
