@@ -229,7 +229,7 @@ fn judge(
     let topic = ready.topics.orders[0].to_string();
     let mut orders = items(args).zip(places).map(|(item, place)| -> OrderSeen {
         let (partition, offset, ms) = *place;
-        let recorded_at = ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let recorded_at = Timestamp::from_millisecond(ms).ok();
         item.written_at(Source { topic: topic.clone(), partition, offset }, recorded_at)
     });
     let invariants = check(&seen.history, Orders::Known(&mut orders));

@@ -5,16 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp as WallTime;
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use super::scenario::Item;
 
-/// Partition, offset and time of a record.
-pub(super) type Place = (i32, i64, Option<i64>);
+/// Partition, offset and time (in ms since 1970) of a record.
+pub(super) type Place = (i32, i64, i64);
 /// Where each order record stands, in the order in which they were written.
 pub(super) type Places = Vec<Place>;
 
@@ -22,6 +23,7 @@ pub(super) type Places = Vec<Place>;
 const AHEAD_MAX: u64 = 2_000;
 const WAIT: Duration = Duration::from_millis(10);
 const FLUSH: Duration = Duration::from_secs(30);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Writes all items; blocks until the broker has them. Counts them in `written`, and writes no
 /// more than `lines_per_second` order lines if told so. `read` tells how many records were read.
@@ -90,8 +92,9 @@ fn send(producer: &BaseProducer<Deliveries>, topic: &str, item: &Item, index: u6
     for (key, value) in &item.headers {
         headers = headers.insert(Header { key, value: Some(value) });
     }
-    let index = Box::new(index);
-    let mut record = BaseRecord::with_opaque_to(topic, index)
+    let sent_at = WallTime::now().as_millisecond();
+    let mut record = BaseRecord::with_opaque_to(topic, Box::new((index, sent_at)))
+        .timestamp(sent_at)
         .key(&item.key)
         .payload(&item.payload)
         .headers(headers);
@@ -135,15 +138,22 @@ impl Deliveries {
 impl ClientContext for Deliveries {}
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<u64>;
+    /// A record's number, and its time in ms.
+    type DeliveryOpaque = Box<(u64, i64)>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, index: Box<u64>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, record: Box<(u64, i64)>) {
+        let (index, sent_at) = *record;
         let mut state = self.lock();
         match result {
             Ok(message) => {
-                let recorded_at = message.timestamp().to_millis();
+                // A broker may put its own time into a record. The embedded one only says so, and says
+                // a time of 1970.
+                let recorded_at = match message.timestamp() {
+                    Timestamp::LogAppendTime(appended_at) if appended_at > DAY_MS => appended_at,
+                    _ => sent_at,
+                };
                 let place = (message.partition(), message.offset(), recorded_at);
-                state.places.push((*index, place));
+                state.places.push((index, place));
             }
             Err((error, _)) => state.failed = Some(error.to_string()),
         }

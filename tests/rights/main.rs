@@ -288,6 +288,7 @@ fn a_batch_that_cannot_be_unpacked_is_named_and_the_way_past_it_is_as_the_runboo
     let next = write_bomb(&world.servers, &orders);
     let (mut worker, admin) = start(&mut world);
     wait_for_reason(&admin, "reading", &format!("{orders} [0] cannot be read at offset 0"));
+    wait_for_reason(&admin, "reading", &format!("can be from offset {next} on"));
     assert!(worker.stderr().contains("cannot be read at offset 0"), "{}", worker.stderr());
     // The others go on.
     let places = world.send(&single_sales(0..20));

@@ -26,9 +26,9 @@ pub(crate) enum LanePhase {
     Recovering,
     /// It takes commands.
     Live,
-    /// Its ledger or a command in it cannot be understood or is meant for somebody else, or where to
-    /// read from is for somebody to decide: what came before is finished, and it takes nothing more
-    /// until somebody has looked.
+    /// Its ledger or a command in it cannot be understood or is meant for somebody else, or where
+    /// to read from is for somebody to decide: what came before is finished, and it takes nothing
+    /// more until somebody has looked.
     Stopped(String),
     /// Revoked: what is decided is published, then the partition is given up.
     Closing,

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -19,7 +19,7 @@ use super::TopicPartition;
 use super::client::KafkaOptions;
 use super::consumer::{Command, ConsumerEvent, ConsumerOptions, Mode};
 use super::examine::Place;
-use super::offsets::{Client, Query, Start, begin, committed};
+use super::offsets::{Client, Query, Start, begin, committed, is_position_gone};
 use super::reading::Reading;
 use super::rebalance::{
     GroupMetadata, Held, LostPartitions, Notice, assign, list, names, unassign,
@@ -447,13 +447,6 @@ fn places(client: &Client, phases: &BTreeMap<Arc<str>, BTreeMap<i32, Phase>>) ->
         }
     }
     places
-}
-
-fn is_position_gone(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation)
-    )
 }
 
 impl Drop for Member {

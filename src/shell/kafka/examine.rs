@@ -88,6 +88,12 @@ impl Eye {
         }
     }
 
+    /// Where a partition ends.
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        let TopicPartition { topic, partition } = partition;
+        self.client.fetch_watermarks(topic, *partition, self.limit).ok().map(|(_, end)| end)
+    }
+
     /// Whether a partition can be read from `position` on; without one, at its end.
     pub(super) fn partition(&self, partition: &TopicPartition, position: Option<i64>) -> Found {
         let offset = position.map_or(Offset::End, Offset::Offset);
@@ -102,14 +108,11 @@ impl Eye {
         while Instant::now() < deadline {
             match self.client.poll(POLL_WAIT) {
                 None => {}
-                Some(Ok(message)) => {
-                    if message.topic() == &*partition.topic
-                        && message.partition() == partition.partition
-                    {
-                        return Found::Readable;
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Found::Readable,
+                // What was fetched before the assignment is of another partition.
+                Some(Ok(message))
+                    if (message.topic(), message.partition())
+                        != (&*partition.topic, partition.partition) => {}
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Found::Readable,
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     // It may be read; from where is another question.
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
@@ -131,8 +134,43 @@ impl Eye {
     }
 }
 
+/// The first offset behind `from` at which `fails` is not true, if it is true at `from`, stays so
+/// for a while, and is not at `end`; none if somewhere there is no answer.
+fn first_behind(from: i64, end: i64, fails: impl Fn(i64) -> Option<bool>) -> Option<i64> {
+    let (mut low, mut high) = (from, end);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fails(middle)? { low = middle } else { high = middle }
+    }
+    (high > from).then_some(high)
+}
+
+/// The trouble, with where the partition can be read again. Brokers give a batch as a whole, from
+/// whichever offset in it is asked for, so all of them fail in the same words.
+fn with_next(eye: &Eye, trouble: Trouble, known: &[Trouble]) -> Trouble {
+    let Trouble::Unreadable { partition, position, reason, .. } = &trouble else { return trouble };
+    // It was looked for already.
+    let is_same = |one: &&Trouble| {
+        matches!(one, Trouble::Unreadable { partition: p, position: o, reason: r, .. }
+            if (p, o, r) == (partition, position, reason))
+    };
+    if let Some(known) = known.iter().find(is_same) {
+        return known.clone();
+    }
+    let next = eye.end(partition).and_then(|end| {
+        first_behind(*position, end, |offset| match eye.partition(partition, Some(offset)) {
+            Found::Unknown => None,
+            Found::Readable => Some(false),
+            Found::Trouble(Trouble::Unreadable { reason: found, .. }) => Some(found == *reason),
+            Found::Trouble(_) => None,
+        })
+    });
+    let (partition, position, reason) = (partition.clone(), *position, reason.clone());
+    Trouble::Unreadable { partition, position, next, reason }
+}
+
 /// Looks at topics, and at those partitions of them that are read. Blocks.
-fn look(options: &KafkaOptions, topics: &[Arc<str>], places: &[Place]) -> Look {
+fn look(options: &KafkaOptions, topics: &[Arc<str>], places: &[Place], known: &[Trouble]) -> Look {
     let Ok(eye) = Eye::new(options) else { return Look::default() };
     let mut look = Look { troubles: Vec::new(), is_whole: true };
     for topic in topics {
@@ -154,7 +192,7 @@ fn look(options: &KafkaOptions, topics: &[Arc<str>], places: &[Place]) -> Look {
                 Found::Trouble(trouble) => {
                     // What is true of the topic is so of all of its partitions.
                     let is_of_topic = !matches!(trouble, Trouble::Unreadable { .. });
-                    look.troubles.push(trouble);
+                    look.troubles.push(with_next(&eye, trouble, known));
                     if is_of_topic {
                         break;
                     }
@@ -215,16 +253,16 @@ impl Examiner {
         }
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
-            self.begin(places());
+            self.begin(places(), troubles.get());
         }
         false
     }
 
-    fn begin(&mut self, places: Vec<Place>) {
+    fn begin(&mut self, places: Vec<Place>, known: Vec<Trouble>) {
         let (seen, running) = mpsc::channel();
         let (options, topics) = (self.options.clone(), self.topics.clone());
         let began = thread::Builder::new().name("kafka-look".into()).spawn(move || {
-            let _ = seen.send(look(&options, &topics, &places));
+            let _ = seen.send(look(&options, &topics, &places, &known));
         });
         match began {
             Ok(_) => self.running = Some(running),
@@ -236,6 +274,21 @@ impl Examiner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_what_cannot_be_read_is_found_by_asking_few_offsets() {
+        for (end_of_batch, end) in [(95, 95), (95, 96), (96, 1_000_000), (1, 5)] {
+            let asked = std::cell::Cell::new(0);
+            let fails = |offset| {
+                asked.set(asked.get() + 1);
+                Some(offset < end_of_batch)
+            };
+            assert_eq!(first_behind(0, end, fails), Some(end_of_batch));
+            assert!(asked.get() <= 20, "{}", asked.get());
+        }
+        assert_eq!(first_behind(0, 95, |_| None), None, "no answer is no news");
+        assert_eq!(first_behind(7, 7, |_| Some(true)), None, "there is nothing behind it");
+    }
 
     #[test]
     fn it_is_looked_soon_after_an_error_and_again_until_all_can_be_read() {

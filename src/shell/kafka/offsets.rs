@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
 
 use super::TopicPartition;
@@ -32,6 +32,14 @@ pub(super) struct Start {
     pub(super) deadline: Instant,
     /// It was paused before it could begin: it begins, and stays paused.
     pub(super) is_paused: bool,
+}
+
+/// Whether Kafka has no record at the position from which a partition is to be read on.
+pub(super) fn is_position_gone(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation)
+    )
 }
 
 /// The stable committed offsets: the client reads committed, so an offset that an open

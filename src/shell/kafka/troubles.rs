@@ -27,6 +27,8 @@ pub(in crate::shell) enum Trouble {
         partition: TopicPartition,
         /// From where on.
         position: i64,
+        /// Behind what cannot be read, if that is known.
+        next: Option<i64>,
         /// What the client says.
         reason: String,
     },
@@ -49,11 +51,16 @@ impl fmt::Display for Trouble {
                 "the topic {topic} is not there any more, or this principal may not see it: make \
                  it again, or grant DESCRIBE; the worker goes on by itself then"
             ),
-            Self::Unreadable { partition, position, reason } => write!(
-                f,
-                "{partition} cannot be read at offset {position} ({reason}): this partition \
-                 waits, others go on; the runbook says how to go past it (ZerotouchCannotRead)"
-            ),
+            Self::Unreadable { partition, position, next, reason } => {
+                write!(f, "{partition} cannot be read at offset {position} ({reason})")?;
+                if let Some(next) = next {
+                    write!(f, ", and can be from offset {next} on")?;
+                }
+                f.write_str(
+                    ": this partition waits, others go on; the runbook says how to go past it \
+                     (ZerotouchCannotRead)",
+                )
+            }
         }
     }
 }
@@ -97,6 +104,7 @@ pub(super) fn of_fetch(
         | Code::UnsupportedCompressionType => Trouble::Unreadable {
             partition: partition.clone(),
             position,
+            next: None,
             reason: reason.to_owned(),
         },
         _ => return Found::Unknown,
@@ -188,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn where_it_can_be_read_again_is_said_if_it_is_known() {
+        let (partition, reason) = (partition(), "too much".to_owned());
+        let trouble = Trouble::Unreadable { partition, position: 17, next: Some(112), reason };
+        let words = "shop.orders [3] cannot be read at offset 17 (too much), and can be from \
+                     offset 112 on: this partition waits";
+        assert!(trouble.to_string().starts_with(words), "{trouble}");
+    }
+
+    #[test]
     fn a_trouble_is_kept_until_a_look_does_not_find_it_any_more() {
         let start = Instant::now();
         let mut troubles = Troubles::new("z.intake".into());
@@ -196,11 +213,11 @@ mod tests {
         let gone = Trouble::Gone { topic: "old.orders".into() };
         troubles.add(group.clone(), start);
         let topics = |trouble: &Trouble| !trouble.is_of_group();
-        troubles.replace(vec![orders.clone(), gone.clone()], topics, start);
+        troubles.replace(vec![orders.clone(), gone], topics, start);
         assert_eq!(troubles.get().len(), 3);
         let later = start + Duration::from_secs(5);
         troubles.replace(vec![orders.clone()], topics, later);
-        assert_eq!(troubles.get(), [orders.clone(), group.clone()]);
+        assert_eq!(troubles.get(), [orders.clone(), group]);
         assert!(troubles.known.iter().all(|(_, since)| *since == start), "they last");
         troubles.replace(Vec::new(), Trouble::is_of_group, later);
         assert_eq!(troubles.get(), [orders]);

@@ -448,32 +448,4 @@ impl Session {
             undecided: self.undecided(),
         });
     }
-
-    fn release_closed(&mut self) {
-        let running = self.running.iter().map(|part| &part.partition);
-        let held: BTreeSet<&TopicPartition> = running.chain(self.placed.keys()).collect();
-        let free: Vec<TopicPartition> =
-            self.closing.iter().filter(|partition| !held.contains(partition)).cloned().collect();
-        if free.is_empty() {
-            return;
-        }
-        for partition in &free {
-            self.closing.remove(partition);
-            self.owned.remove(partition);
-            self.done.remove(partition);
-        }
-        self.consumer.release(free);
-    }
-
-    fn pause_or_resume(&mut self) {
-        let max = self.intake.backlog_bytes_max;
-        let bytes = self.backlog.bytes();
-        if !self.paused && bytes > max {
-            self.paused = true;
-            self.consumer.pause(self.owned.iter().cloned().collect());
-        } else if self.paused && bytes <= max / 2 {
-            self.paused = false;
-            self.consumer.resume(self.owned.iter().cloned().collect());
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Partitions come and go: from where a session reads them, and what it forgets with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Message, Session};
@@ -115,6 +115,36 @@ impl Session {
         if self.retry_at.is_some() {
             self.running.retain(|part| !partitions.contains(&part.partition));
             self.placed.retain(|partition, _| !partitions.contains(partition));
+        }
+    }
+
+    /// Gives up revoked partitions that are in no transaction.
+    pub(super) fn release_closed(&mut self) {
+        let running = self.running.iter().map(|part| &part.partition);
+        let held: BTreeSet<&TopicPartition> = running.chain(self.placed.keys()).collect();
+        let free: Vec<TopicPartition> =
+            self.closing.iter().filter(|partition| !held.contains(partition)).cloned().collect();
+        if free.is_empty() {
+            return;
+        }
+        for partition in &free {
+            self.closing.remove(partition);
+            self.owned.remove(partition);
+            self.done.remove(partition);
+        }
+        self.consumer.release(free);
+    }
+
+    /// Reads no further while too much waits.
+    pub(super) fn pause_or_resume(&mut self) {
+        let max = self.intake.backlog_bytes_max;
+        let bytes = self.backlog.bytes();
+        if !self.paused && bytes > max {
+            self.paused = true;
+            self.consumer.pause(self.owned.iter().cloned().collect());
+        } else if self.paused && bytes <= max / 2 {
+            self.paused = false;
+            self.consumer.resume(self.owned.iter().cloned().collect());
         }
     }
 }
