@@ -146,8 +146,8 @@ impl ProducerContext for Deliveries {
         let mut state = self.lock();
         match result {
             Ok(message) => {
-                // A broker may put its own time into a record. The embedded one only says so, and says
-                // a time of 1970.
+                // A broker may put its own time into a record. The embedded one only says so, and
+                // says a time of 1970.
                 let recorded_at = match message.timestamp() {
                     Timestamp::LogAppendTime(appended_at) if appended_at > DAY_MS => appended_at,
                     _ => sent_at,
