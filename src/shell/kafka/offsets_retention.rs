@@ -165,7 +165,8 @@ fn compare(
 fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let fits = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let fits =
+        units.into_iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
     let (unit, name) = fits.unwrap_or((1, "second"));
     let count = seconds / unit;
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
