@@ -94,9 +94,20 @@ async fn try_out(config: &Config) -> bool {
     say("Kafka and topics", topics.map_err(|error| chain(&error)));
     if let Some(lanes) = lanes {
         match rights::try_all(&options, &plan).await {
-            Ok(tried) => tried.into_iter().for_each(|(what, result)| say(&what, result)),
+            Ok(tried) => {
+                let has_all = tried.iter().all(|(_, result)| result.is_ok());
+                tried.into_iter().for_each(|(what, result)| say(&what, result));
+                if has_all {
+                    let places = rights::order_topics(&options, &plan, config.intake.start).await;
+                    places.into_iter().for_each(|(what, result)| say(&what, result));
+                } else {
+                    println!("skipped positions: they are looked at once no right is missing");
+                }
+            }
             Err(error) => say("rights", Err(chain(&error))),
         }
+        let retention = kafka::offsets_retention(&options, &plan).await;
+        say("stopped workers", Ok(retention.to_string()));
         say("other installations", neighbours(config, options, lanes).await);
     } else {
         println!("skipped rights: they are tried once Kafka and topics are right");
@@ -136,13 +147,14 @@ pub(super) fn create_topics(args: &ConfigArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let (options, plan) = (run::kafka(&config), run::plan(&config));
     let create = |runtime: tokio::runtime::Runtime| {
-        runtime
-            .block_on(kafka::create_topics(&run::kafka(&config), &run::plan(&config)))
-            .context("Kafka did not make them")
+        let made = runtime.block_on(kafka::create_topics(&options, &plan));
+        let reports = made.context("Kafka did not make them")?;
+        Ok((reports, runtime.block_on(kafka::offsets_retention(&options, &plan))))
     };
-    let reports = match runtime().and_then(create) {
-        Ok(reports) => reports,
+    let (reports, retention) = match runtime().and_then(create) {
+        Ok(made) => made,
         Err(error) => return failed("no topics were made", &error),
     };
     let mut sound = true;
@@ -161,6 +173,7 @@ pub(super) fn create_topics(args: &ConfigArgs) -> ExitCode {
             }
         }
     }
+    println!("note     {retention}");
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

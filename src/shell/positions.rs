@@ -10,6 +10,7 @@ use tokio::time::{Instant, Interval, interval_at};
 use super::kafka::{Anchors, Ask, KafkaOptions, Readers, TopicPartition, look};
 use super::stats::Stats;
 use crate::engine::positions::{News, Position, Sight, Undecided};
+use crate::model::Offset;
 
 /// Between two looks whether a topic is still the same.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -78,8 +79,14 @@ pub(in crate::shell) fn tell(stats: &Stats, at: &TopicPartition, position: &Posi
     }
 }
 
-/// Why a lane is stopped before its first command, and what to do.
-pub(in crate::shell) fn stopped(at: &TopicPartition, group: &str, why: Undecided) -> String {
+/// Why a lane is stopped before its first command, and what to do. `open` is the first command that
+/// is under way by the lane's ledger.
+pub(in crate::shell) fn stopped(
+    at: &TopicPartition,
+    group: &str,
+    why: Undecided,
+    open: Option<Offset>,
+) -> String {
     let TopicPartition { topic, partition } = at;
     let then = format!(
         "Nothing is sent for this lane meanwhile. Stop all workers, decide from where it goes on \
@@ -87,11 +94,15 @@ pub(in crate::shell) fn stopped(at: &TopicPartition, group: &str, why: Undecided
          `kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group {group} --topic \
          {topic}:{partition} --reset-offsets --to-offset N --execute`; the runbook says how to find N"
     );
+    // What waits before that has left no trace, so this is the highest place and not a proposal.
+    let at_most = open.map_or(String::new(), |Offset(open)| {
+        format!(". By the ledger the command at offset {open} is under way, so N is {open} at most")
+    });
     match why {
         Undecided::PositionGone => format!(
             "the group {group} has no position in {at} any more, though commands of it were worked \
              on: Kafka forgets the positions of a group without members after \
-             `offsets.retention.minutes`, and those in a topic that is deleted. {then}"
+             `offsets.retention.minutes`, and those in a topic that is deleted. {then}{at_most}"
         ),
         Undecided::BehindEnd { committed, end } => format!(
             "the position of the group {group} in {at} is {committed}, behind its end {end}: the \
@@ -101,12 +112,17 @@ pub(in crate::shell) fn stopped(at: &TopicPartition, group: &str, why: Undecided
     }
 }
 
-/// What to set so that a topic with a history is read.
+/// What to set so that a topic with a history is read, and to restart.
 pub(in crate::shell) fn start_not_given(topic: &str, records: i64, group: &str) -> String {
+    format!("{}, and restart the worker", start_to_set(topic, records, group))
+}
+
+/// What to set so that a topic with a history is read.
+pub(in crate::shell) fn start_to_set(topic: &str, records: i64, group: &str) -> String {
     format!(
         "{records} records are in {topic} and the group {group} has read none of them: set \
          `intake.start` to \"earliest\" to read them all, to \"latest\" to read only what comes from \
-         now on, or to a time such as \"2026-05-01T00:00:00Z\", and restart the worker"
+         now on, or to a time such as \"2026-05-01T00:00:00Z\""
     )
 }
 
@@ -182,12 +198,13 @@ mod tests {
     fn a_stop_names_group_partition_and_the_way_on() {
         let at = TopicPartition::new("zerotouch.commands", 3);
         for why in [Undecided::PositionGone, Undecided::BehindEnd { committed: 30, end: 12 }] {
-            let text = stopped(&at, "shop.dispatch", why);
+            let text = stopped(&at, "shop.dispatch", why, None);
             assert!(text.contains("--group shop.dispatch --topic zerotouch.commands:3"), "{text}");
             assert!(text.contains("every command before that place must have its outcome"));
         }
-        let gone = stopped(&at, "shop.dispatch", Undecided::PositionGone);
+        let gone = stopped(&at, "shop.dispatch", Undecided::PositionGone, Some(Offset(17)));
         assert!(gone.contains("offsets.retention.minutes"), "{gone}");
+        assert!(gone.ends_with("offset 17 is under way, so N is 17 at most"), "{gone}");
         let start = start_not_given("shop.orders", 12, "shop.intake");
         for word in ["12 records", "shop.orders", "intake.start", "earliest", "latest", "Z\""] {
             assert!(start.contains(word), "{start}");

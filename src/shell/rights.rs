@@ -1,7 +1,10 @@
-//! The names under which a worker is known to the brokers, and a try of each right that it needs.
+//! The names under which a worker is known to the brokers, and what can be tried under them before
+//! it runs: each right that it needs, and its positions.
 
+use super::intake;
 use super::kafka::rights_check::{self, Tried};
 use super::kafka::{KafkaOptions, TopicError, TopicPlan, message_limits};
+use crate::engine::StartFrom;
 
 /// The Kafka options of a half: it has a group of its own.
 pub(super) fn half(kafka: &KafkaOptions, name: &str) -> KafkaOptions {
@@ -11,6 +14,15 @@ pub(super) fn half(kafka: &KafkaOptions, name: &str) -> KafkaOptions {
 /// Under which name a half writes its transactions.
 pub(super) fn transactional_id(kafka: &KafkaOptions, half: &str, instance: &str) -> String {
     format!("{}.{half}.{instance}", kafka.group_id)
+}
+
+/// How far the group is in each order topic, and what has to be said before it is read.
+pub async fn order_topics(
+    kafka: &KafkaOptions,
+    plan: &TopicPlan,
+    start: Option<StartFrom>,
+) -> Vec<Tried> {
+    intake::order_topics(half(kafka, "intake"), plan.orders.clone(), start).await
 }
 
 /// Tries each right that `run` needs at the brokers; leaves nothing behind, and disturbs no worker

@@ -19,7 +19,7 @@ use super::http::{Auth, ClientError, ClientOptions, ResellerClient};
 use super::intake::{self, Intake};
 use super::kafka::{
     GroupProtocol, KafkaOptions, TopicError, TopicPlan, TopicProblem, check_topics, repeats,
-    topic_shapes,
+    tell_offsets_retention, topic_shapes,
 };
 use super::partitions::{self, LOOK_EVERY};
 use super::telemetry::logs::LogsHandle;
@@ -135,6 +135,9 @@ async fn run_watched(
         () = signals.drain.cancelled() => return Ok(Ended::Drained),
         ready = wait_for_topics(&kafka, &plan, &config.topics.commands, stats) => ready?,
     };
+    // Beside the work: brokers that may not be asked hold nobody up.
+    let told = tell_offsets_retention(kafka.clone(), plan);
+    let _told = AbortOnDropHandle::new(tokio::spawn(told));
     tokio::select! {
         () = signals.drain.cancelled() => return Ok(Ended::Drained),
         () = neighbours::wait(config, &kafka, partitions, stats) => {}

@@ -4,6 +4,7 @@
 //! offsets. A transaction that is aborted is written again for the partitions that are still owned;
 //! one whose fate is unknown ends the session, and the next one reads from the committed offsets.
 
+mod check;
 mod parts;
 mod session;
 mod spans;
@@ -26,6 +27,7 @@ use crate::shell::telemetry::traces::Traces;
 use crate::shell::{Stats, Topics};
 use crate::wire::order::Limits;
 
+pub(in crate::shell) use check::order_topics;
 use session::{Ended, Session};
 
 /// What intake works with.

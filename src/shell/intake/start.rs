@@ -13,7 +13,7 @@ use crate::shell::kafka::{
 };
 
 /// How long one question about partitions may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to look at partitions.
 pub(super) const RETRY_WAIT: Duration = Duration::from_secs(2);
 
@@ -26,6 +26,8 @@ pub(super) struct Placed {
     pub(super) anchor: Option<Anchor>,
     /// Whether its position is in Kafka as it is.
     pub(super) is_committed: bool,
+    /// Records from there to the end.
+    pub(super) behind: i64,
 }
 
 /// Decides from where partitions are read. Blocks.
@@ -81,6 +83,7 @@ pub(super) fn place(
                 && position.is_ok_and(|place| !matches!(place.news, News::MadeAnew { .. }));
             Placed {
                 anchor: look.found.or(ask.anchor.filter(|_| is_kept)),
+                behind: position.map_or(0, |place| look.log_end - place.from),
                 is_committed: position.is_ok_and(|place| Some(place.from) == ask.committed),
                 partition: ask.partition,
                 position,

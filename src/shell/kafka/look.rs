@@ -11,7 +11,9 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::TopicPartition;
+use super::consumer::CommittedAt;
 use super::ledger_reader::{Readers, is_passing};
+use super::offsets::positions;
 use crate::engine::positions::Sight;
 use crate::model::Anchor;
 
@@ -195,20 +197,31 @@ pub(in crate::shell) fn known_topics(
 ) -> Result<BTreeSet<Arc<str>>, String> {
     let mut known = BTreeSet::new();
     for topic in topics {
-        let failed = |error| format!("the positions in {topic} could not be asked for: {error}");
-        let client = &readers.committed;
-        let metadata = client.fetch_metadata(Some(topic), patience).map_err(failed)?;
-        let mut partitions = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            partitions.add_partition(topic, partition.id());
-        }
-        let answer = client.committed_offsets(partitions, patience).map_err(failed)?;
-        let elements = answer.elements();
-        if elements.iter().any(|element| matches!(element.offset(), Offset::Offset(_))) {
+        if positions_in(readers, topic, patience)?.iter().any(|(_, at)| at.is_some()) {
             known.insert(Arc::clone(topic));
         }
     }
     Ok(known)
+}
+
+/// All partitions of a topic, with the group's positions. Blocks.
+///
+/// # Errors
+/// Kafka does not answer.
+pub(in crate::shell) fn positions_in(
+    readers: &Readers,
+    topic: &Arc<str>,
+    patience: Duration,
+) -> Result<Vec<(TopicPartition, Option<CommittedAt>)>, String> {
+    let failed = |error| format!("the positions in {topic} could not be asked for: {error}");
+    let client = &readers.committed;
+    let metadata = client.fetch_metadata(Some(topic), patience).map_err(failed)?;
+    let mut partitions = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        partitions.add_partition(topic, partition.id());
+    }
+    let answer = client.committed_offsets(partitions, patience).map_err(failed)?;
+    positions(&answer).map_err(failed)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod look;
 mod membership;
 mod newest;
 mod offsets;
+mod offsets_retention;
 mod producer_thread;
 mod reach;
 mod reading;
@@ -42,13 +43,15 @@ pub use consumer::{
 };
 pub(in crate::shell) use ends::End;
 pub(in crate::shell) use ledger_reader::{Readers, read_partition_with};
-pub(in crate::shell) use look::{Ask, known_topics, look};
+pub(in crate::shell) use look::{Ask, known_topics, look, positions_in};
+pub(in crate::shell) use offsets_retention::tell_offsets_retention;
 pub(in crate::shell) use rebalance::Standing;
 #[cfg(test)]
 pub(in crate::shell) use troubles::Trouble;
 
 pub use ledger_reader::{LedgerError, LedgerRead, read_partition};
 pub use newest::{Newest, NewestError, newest};
+pub use offsets_retention::{OffsetsRetention, offsets_retention};
 pub use producer::{
     AbortReason, CommitError, OutRecord, Records, Reply, Transaction, TransactionalProducer,
 };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionListElem};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use super::TopicPartition;
 use super::consumer::{Committed, CommittedAt, StartAt};
@@ -48,9 +48,15 @@ pub(super) fn committed(
     client: &Client,
     partitions: &[TopicPartition],
 ) -> KafkaResult<Vec<(TopicPartition, Option<CommittedAt>)>> {
-    let answer = client.committed_offsets(list(partitions), REQUEST_WAIT)?;
-    let mut offsets = Vec::with_capacity(partitions.len());
-    for (name, element) in names(&answer).into_iter().zip(answer.elements()) {
+    positions(&client.committed_offsets(list(partitions), REQUEST_WAIT)?)
+}
+
+/// The positions in an answer.
+pub(super) fn positions(
+    answer: &TopicPartitionList,
+) -> KafkaResult<Vec<(TopicPartition, Option<CommittedAt>)>> {
+    let mut offsets = Vec::with_capacity(answer.count());
+    for (name, element) in names(answer).into_iter().zip(answer.elements()) {
         element.error()?;
         offsets.push((
             name,

@@ -285,13 +285,13 @@ pub(in crate::shell) fn message_bytes_min(options: &KafkaOptions) -> i64 {
     i64::from(options.record_bytes_max.max(BATCH_BYTES)) + 512
 }
 
-fn admin(options: &KafkaOptions) -> Result<AdminClient<LogContext>, ClientError> {
+pub(super) fn admin(options: &KafkaOptions) -> Result<AdminClient<LogContext>, ClientError> {
     config(options, Role::Admin)?
         .create_with_context(LogContext)
         .map_err(|error| refused("admin", &error))
 }
 
-fn limits(options: &KafkaOptions) -> AdminOptions {
+pub(super) fn limits(options: &KafkaOptions) -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(options.request_timeout))
         .operation_timeout(Some(options.request_timeout))
@@ -378,7 +378,7 @@ fn unmade(topic: Option<&NewTopic<'_>>, code: RDKafkaErrorCode) -> String {
     }
 }
 
-async fn settings(
+pub(super) async fn settings(
     admin: &AdminClient<LogContext>,
     options: &KafkaOptions,
     topics: &[&str],

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use super::Session;
 use crate::engine::Input;
 use crate::model::{Epoch, Offset, Partition};
-use crate::shell::dispatch::ledger::{Recovered, recover};
+use crate::shell::dispatch::ledger::{Recovered, Replay, recover};
 use crate::shell::dispatch::message::Message;
 use crate::shell::dispatch::tell;
 use crate::shell::kafka::TopicPartition;
 use crate::shell::positions;
+
+/// The first command that is under way by a lane's ledger.
+fn first_open(records: &Replay) -> Option<Offset> {
+    let records = records.as_ref().ok()?;
+    records.iter().filter_map(|(_, record)| record.open.iter().next()).min()
+}
 
 impl Session {
     /// The stable committed offset first: with it, the old owner's transactions have ended.
@@ -56,7 +62,8 @@ impl Session {
             }
             Err(why) => {
                 let group = &self.dispatch.kafka.group_id;
-                (Offset(seen.log_start), Err(positions::stopped(&at, group, why)))
+                let open = first_open(&records);
+                (Offset(seen.log_start), Err(positions::stopped(&at, group, why, open)))
             }
         };
         self.feed(Input::LedgerRead { partition, epoch, committed, log, records });

@@ -45,7 +45,7 @@ impl Session {
         placed.retain(|one| self.unplaced.get(&one.partition) == Some(&assignment));
         let (intake, group) = (Arc::clone(&self.intake), &self.intake.kafka.group_id);
         start::tell_first(&placed, group, intake.start);
-        for Placed { partition, position, anchor, is_committed } in placed {
+        for Placed { partition, position, anchor, is_committed, .. } in placed {
             self.unplaced.remove(&partition);
             match position {
                 Ok(position) => {
