@@ -642,11 +642,12 @@ fn an_unknown_security_protocol_or_mechanism_is_a_mistake_that_names_the_known_o
     let wrong = with("security.protocol = \"SASL_SLL\"\nsasl.mechanism = \"SCRAM-SHA-521\"\n");
     let kerberos = with("security.protocol = \"SASL_SSL\"\nsasl.mechanisms = \"GSSAPI\"\n");
     let bare = with("security.protocol = \"sasl_plaintext\"\n");
-    let reports = [wrong, kerberos, bare].map(|file| report(&file, &[], &[]));
+    let tokens = with("security.protocol = \"SASL_SSL\"\nsasl.mechanism = \"OAUTHBEARER\"\n");
+    let reports = [wrong, kerberos, bare, tokens].map(|file| report(&file, &[], &[]));
     assert_snapshot!(reports.join("\n"));
     for right in [
         "security.protocol = \"ssl\"\n",
-        "security.protocol = \"SASL_SSL\"\nsasl.mechanism = \"OAUTHBEARER\"\n",
+        "security.protocol = \"SASL_SSL\"\nsasl.mechanism = \"SCRAM-SHA-512\"\n",
         "security.protocol = \"SASL_SSL\"\nsasl.mechanisms = \"PLAIN\"\n",
     ] {
         accepted(&with(right));

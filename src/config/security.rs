@@ -10,8 +10,9 @@ use super::mistakes::hint;
 use super::values::Property;
 
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
-/// Those of librdkafka that are built in: `GSSAPI` (Kerberos) is not.
-const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+/// Those of librdkafka that are built in. `GSSAPI` (Kerberos) is not, and nothing here gets tokens for
+/// `OAUTHBEARER`.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// What is wrong with a property.
 pub(super) enum Problem {
@@ -37,6 +38,7 @@ pub(super) fn problems(properties: &BTreeMap<String, Property>) -> Vec<(&'static
         if !MECHANISMS.contains(mechanism) {
             let reason = match *mechanism {
                 "GSSAPI" => "; Kerberos is not built in".to_owned(),
+                "OAUTHBEARER" => "; OAUTHBEARER is not built in".to_owned(),
                 other => hint(other, MECHANISMS),
             };
             let expected = format!("expected {}{reason}", any_of(&MECHANISMS));

@@ -209,7 +209,7 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
   {{- $_ := set $given $property (include "zerotouch-worker.v1.fromElsewhere" (dict "values" $values "name" $variable)) -}}
 {{- end -}}
 {{- $protocols := list "PLAINTEXT" "SSL" "SASL_PLAINTEXT" "SASL_SSL" -}}
-{{- $mechanisms := list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512" "OAUTHBEARER" -}}
+{{- $mechanisms := list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512" -}}
 {{- $protocol := default "PLAINTEXT" (get $properties "security.protocol") | toString | upper -}}
 {{- $mechanism := coalesce (get $properties "sasl.mechanism") (get $properties "sasl.mechanisms") | default "" | toString -}}
 {{- $sasl := and (has $protocol $protocols) (hasPrefix "SASL_" $protocol) -}}
@@ -220,7 +220,7 @@ told at once. Takes dict "root" $ "values" …, "embedded" true where a host cha
 - {{ printf "`secrets.saslUsername` or `secrets.saslPassword` is given, but with the security.protocol %s no password is sent: set `config.kafka.properties` to security.protocol SASL_SSL (or SASL_PLAINTEXT) and sasl.mechanism, or leave the secrets out" $protocol | quote }}
 {{- end -}}
 {{- if and $mechanism (not (has $mechanism $mechanisms)) }}
-- {{ printf "`config.kafka.properties` has the sasl.mechanism %q: write one of %s (GSSAPI, Kerberos, is not built in)" $mechanism (join ", " $mechanisms) | quote }}
+- {{ printf "`config.kafka.properties` has the sasl.mechanism %q: write one of %s (GSSAPI, Kerberos, and OAUTHBEARER are not built in)" $mechanism (join ", " $mechanisms) | quote }}
 {{- else if and $sasl (not $mechanism) (not (get $given "sasl.mechanism")) }}
 - {{ printf "`config.kafka.properties` has the security.protocol %s, but no sasl.mechanism: set it to one of %s" $protocol (join ", " $mechanisms) | quote }}
 {{- end -}}

@@ -16,6 +16,9 @@ const HEADER_FRAME_BYTES: usize = 10;
 const NOTES_BYTES: usize = 256;
 /// Of the reason of a dead letter that has dropped all else.
 const REASON_BYTES: usize = 256;
+/// Headers of the record that a dead letter keeps at most. More than about 100,000 of them are read as
+/// none by clients of librdkafka, so that nothing would say why the letter is there.
+const HEADERS_MAX: usize = 10_000;
 /// How long the texts of an outcome may be, ever shorter. With the last, the record has a
 /// few kilobytes.
 const TEXT_BYTES: [usize; 4] = [4_096, 1_024, 256, 64];
@@ -90,17 +93,20 @@ impl Letter {
         record_bytes(self.key.as_deref(), self.value.as_deref(), headers)
     }
 
-    /// Drops what does not fit: first the value, then the largest headers, then the key; the value
-    /// stays if it fits once the others are gone. `false` if all of it stays.
+    /// Drops what does not fit: first headers beyond the number that clients can read, then the
+    /// value, the largest headers and the key; the value stays if it fits once the others are gone.
+    /// `false` if all of it stays.
     pub fn fit(&mut self, room: Room) -> bool {
         let max = room.bytes_max();
         let whole = self.bytes();
-        if whole <= max {
+        if whole <= max && self.headers.len() <= HEADERS_MAX {
             return false;
         }
         let max = max.saturating_sub(NOTES_BYTES);
+        let beyond = self.drop_headers_beyond(HEADERS_MAX);
         let value = self.value.take();
-        let dropped = if self.bytes() > max { self.drop_headers(max) } else { (0, 0) };
+        let large = if self.bytes() > max { self.drop_headers(max) } else { (0, 0) };
+        let dropped = (beyond.0 + large.0, beyond.1 + large.1);
         let key = if self.bytes() > max { self.key.take() } else { None };
         let value = value.and_then(|value| {
             if self.bytes() + value.len() > max {
@@ -124,6 +130,13 @@ impl Letter {
             self.shorten_reason();
         }
         self.bytes() != whole
+    }
+
+    /// The first ones stay. Gives how many went, and their bytes.
+    fn drop_headers_beyond(&mut self, count: usize) -> (usize, usize) {
+        let beyond = self.headers.split_off(count.min(self.headers.len()));
+        let bytes = beyond.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (beyond.len(), bytes)
     }
 
     /// The largest go first. Gives how many went, and their bytes.

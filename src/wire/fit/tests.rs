@@ -72,11 +72,26 @@ fn a_value_that_fits_once_the_others_are_gone_stays() {
 }
 
 #[test]
-fn a_hundred_thousand_small_headers_are_dropped_as_far_as_need_be() {
+fn of_a_hundred_thousand_small_headers_the_first_stay_that_clients_can_read() {
     let mut many = letter(10, 4, &vec![1; 100_000]);
-    assert!(many.fit(Room::new(1_000_000)));
-    assert!(many.bytes() <= 1_000_000 && many.headers.len() > 50_000, "{}", many.headers.len());
-    assert!(ours(&many)[0].starts_with("dead-letter-headers: "), "{:?}", ours(&many));
+    many.key = None;
+    let fits_in_bytes = Room::new(10 * MIB);
+    assert!(many.fit(fits_in_bytes));
+    assert_eq!((many.headers.len(), many.value.as_ref().unwrap().len()), (HEADERS_MAX, 4));
+    assert_eq!((&*many.headers[0].0, &*many.headers[HEADERS_MAX - 1].0), ("h0", "h9999"));
+    assert_eq!(ours(&many), ["dead-letter-headers: 90000 dropped, 630000 bytes"]);
+    let before = many.clone();
+    assert!(!many.fit(fits_in_bytes), "what it keeps is few enough");
+    assert_eq!(many, before);
+}
+
+#[test]
+fn headers_that_are_too_many_and_too_large_are_counted_once() {
+    let mut many = letter(10, 4, &vec![100; 20_000]);
+    assert!(many.fit(Room::new(MIB)));
+    assert!(many.bytes() <= MIB && many.headers.len() < HEADERS_MAX);
+    let dropped = format!("dead-letter-headers: {} dropped, ", 20_000 - many.headers.len());
+    assert!(ours(&many)[0].starts_with(&dropped), "{:?}", ours(&many));
 }
 
 #[test]
