@@ -216,7 +216,7 @@ impl Drop for Worker {
 }
 
 #[test]
-fn a_worker_whose_partitions_change_ends_and_does_not_start_again_while_they_differ() {
+fn a_worker_whose_partitions_change_ends_and_waits_at_its_next_start_until_they_agree() {
     let runtime = Runtime::new().unwrap();
     let name = "changing";
     let plan = topics(&runtime, name, 2);
@@ -279,6 +279,10 @@ fn a_worker_whose_partitions_change_ends_and_does_not_start_again_while_they_dif
     );
 
     let mut again = start();
-    assert_eq!(ended(&mut again), Some(1), "{}", said());
-    assert!(said().contains("has 2 partitions and changing.commands has 3"), "{}", said());
+    let differs = "has 2 partitions and changing.commands has 3";
+    wait("the worker says what differs", || said().contains(differs));
+    assert!(!said().contains("the worker is up"), "{}", said());
+    add_partition(&runtime, &plan.ledger, 3);
+    wait("the worker is up again", || said().contains("the worker is up"));
+    assert_eq!(again.0.try_wait().unwrap(), None, "{}", said());
 }
