@@ -22,6 +22,9 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 /// believed only if it stays.
 const SHORT_END: (u32, Duration) = (6, Duration::from_millis(500));
 
+/// How long other partitions may take once one could not be read.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(2);
+
 /// What to look at.
 #[derive(Clone, Debug)]
 pub(in crate::shell) struct Ask {
@@ -141,7 +144,8 @@ fn at_time(
 }
 
 /// The first committed record of each partition of a topic at or behind a place; none if there is
-/// none any more.
+/// none any more. A partition that cannot be read there, for a missing right or a batch that cannot
+/// be unpacked, is left out: it must not hold up the others, and whoever goes on to read it says so.
 fn records_at(
     readers: &Readers,
     topic: &str,
@@ -159,7 +163,8 @@ fn records_at(
     client.assign(&assignment).map_err(failed)?;
     let mut found = BTreeMap::new();
     let mut deadline = Instant::now() + patience;
-    while found.len() < places.len() {
+    let mut until = None;
+    while found.len() < places.len() && until.is_none_or(|until| Instant::now() < until) {
         let news = match client.poll(POLL_WAIT) {
             Some(Ok(record)) if record.topic() == topic => {
                 let time = record.timestamp().to_millis();
@@ -167,7 +172,13 @@ fn records_at(
                 Some((record.partition(), Some(anchor)))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => Some((partition, None)),
-            Some(Err(error)) if !is_passing(&error) => return Err(failed(error)),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(failed(error));
+            }
+            Some(Err(error)) if !is_passing(&error) => {
+                until.get_or_insert_with(|| Instant::now() + UNREADABLE_WAIT);
+                None
+            }
             Some(Ok(_) | Err(_)) | None => None,
         };
         match news {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::client::{ClientError, KafkaOptions};
 use super::producer_thread::{Busy, Writer};
 use super::rebalance::GroupMetadata;
+use super::rights::Right;
 use crate::model::Anchor;
 use crate::wire::fit::record_bytes;
 
@@ -93,6 +94,12 @@ pub enum AbortReason {
          authorization failed): grant it"
     )]
     NoRight {
+        /// The topic.
+        topic: String,
+    },
+    /// The position in a topic may not be committed, since that takes the right to read it.
+    #[error("{}", Right::read(topic))]
+    NoRead {
         /// The topic.
         topic: String,
     },

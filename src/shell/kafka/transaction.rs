@@ -213,9 +213,24 @@ fn send_offsets(
             {
                 thread::sleep(AGAIN);
             }
-            Err(error) => return Err(before_commit(&error)),
+            Err(error) => return Err(unread(&error, transaction).unwrap_or(before_commit(&error))),
         }
     }
+}
+
+/// Whether positions are refused because a topic may not be read. The client names the topics in
+/// its words only.
+fn unread(error: &KafkaError, transaction: &Transaction) -> Option<Failure> {
+    let KafkaError::Transaction(cause) = error else { return None };
+    let code = cause.code();
+    if code != RDKafkaErrorCode::TopicAuthorizationFailed || !cause.txn_requires_abort() {
+        return None;
+    }
+    let words = cause.string();
+    let mut topics = transaction.offsets.iter().map(|(topic, ..)| &**topic);
+    let topic = topics.clone().find(|topic| words.contains(topic)).or_else(|| topics.next())?;
+    let reason = AbortReason::NoRead { topic: topic.to_owned() };
+    Some(Failure::Abort(CommitError::Aborted { reason, retriable: true }))
 }
 
 fn commit(client: &Client, deadline: Instant) -> Result<(), Failure> {
