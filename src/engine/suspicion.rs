@@ -5,8 +5,9 @@
 //! A batch with a strike is split, and a device that stands alone with a strike is given up after
 //! enough tries. While nothing of the account is accepted there is no strike, so an outage or a
 //! refused account fails nothing. A failure of another kind begins anew: what was accepted between
-//! a refusal and a silence says nothing about the outage that began with the silence. Since with one batch in hand there are no others to compare
-//! with, two batches may be taken apart without evidence; their parts then speak for each other.
+//! a refusal and a silence says nothing about the outage that began with the silence. Since with
+//! one batch in hand there are no others to compare with, two batches may be taken apart without
+//! evidence; their parts then speak for each other.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
