@@ -4,8 +4,10 @@
 //! account were accepted around it: after it and before the next try, or since the failure before.
 //! A batch with a strike is split, and a device that stands alone with a strike is given up after
 //! enough tries. While nothing of the account is accepted there is no strike, so an outage or a
-//! refused account fails nothing. Since with one batch in hand there are no others to compare
-//! with, two batches may be taken apart without evidence; their parts then speak for each other.
+//! refused account fails nothing. A failure of another kind begins anew: what was accepted between
+//! a refusal and a silence says nothing about the outage that began with the silence. Since with
+//! one batch in hand there are no others to compare with, two batches may be taken apart without
+//! evidence; their parts then speak for each other.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -41,23 +43,38 @@ pub(crate) const SHAPE_SINGLES: usize = 32;
 /// Names in refusals of one batch that are believed, one refusal after another.
 pub(crate) const NAMED_ROUNDS_MAX: u32 = 16;
 
+/// How a call failed: an outage and a refused account do not look alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// No usable answer.
+    Silent,
+    /// Refused without a reason (403, 404).
+    Forbidden,
+}
+
 /// What speaks against one batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspicion {
     /// Failures in a row, those of the batch that it was split from included.
     pub(crate) failures: u32,
-    /// Of its own failures, those around which other submits were accepted.
+    /// Of its own failures, those around which other submits were accepted, since it has failed in
+    /// the manner of the last one.
     pub(crate) strikes: u32,
     /// Submits of the account that were accepted when that was last looked at.
     answered: Option<u64>,
+    /// How it failed last.
+    manner: Option<Manner>,
     /// What the last failure said.
     pub(crate) said: Arc<str>,
 }
 
 impl Suspicion {
     /// It failed again.
-    pub(crate) fn fail(&mut self, answered: u64, said: &str) {
+    pub(crate) fn fail(&mut self, answered: u64, manner: Manner, said: &str) {
         self.look(answered);
+        if self.manner.replace(manner).is_some_and(|before| before != manner) {
+            self.strikes = 0;
+        }
         self.failures = self.failures.saturating_add(1);
         self.said = said.into();
     }
@@ -149,17 +166,32 @@ mod tests {
     fn a_failure_is_a_strike_only_if_others_were_accepted_around_it() {
         let mut suspicion = Suspicion::default();
         for _ in 0..3 {
-            suspicion.fail(7, "500");
+            suspicion.fail(7, Manner::Silent, "500");
             suspicion.look(7);
         }
         assert_eq!((suspicion.failures, suspicion.strikes), (3, 0), "an outage");
         suspicion.look(8);
         assert_eq!(suspicion.strikes, 1, "accepted after the failure");
-        suspicion.fail(8, "500");
+        suspicion.fail(8, Manner::Silent, "500");
         assert_eq!(suspicion.strikes, 1, "that counts once");
-        suspicion.fail(9, "500");
+        suspicion.fail(9, Manner::Silent, "500");
         assert_eq!(suspicion.strikes, 2, "accepted between two failures");
         let part = suspicion.of_part();
         assert_eq!((part.failures, part.strikes), (5, 0));
+    }
+
+    #[test]
+    fn what_was_accepted_before_the_failures_changed_says_nothing_about_an_outage_since() {
+        let mut suspicion = Suspicion::default();
+        suspicion.fail(7, Manner::Forbidden, "403");
+        suspicion.look(8);
+        assert_eq!(suspicion.strikes, 1);
+        suspicion.fail(9, Manner::Silent, "500");
+        assert_eq!((suspicion.failures, suspicion.strikes), (2, 0), "an outage may have begun");
+        suspicion.fail(9, Manner::Silent, "500");
+        suspicion.look(9);
+        assert_eq!(suspicion.strikes, 0, "it goes on");
+        suspicion.look(10);
+        assert_eq!(suspicion.strikes, 1);
     }
 }

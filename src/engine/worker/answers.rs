@@ -9,7 +9,7 @@ use crate::engine::batch::{Batch, BatchIx, Phase};
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::settlement::settle;
 use crate::engine::slots::{SlotIx, SlotRef};
-use crate::engine::suspicion::Suspicion;
+use crate::engine::suspicion::{Manner, Suspicion};
 use crate::engine::{CallNumber, Mono, Now};
 use crate::model::{
     Action, CallFailure, DeviceFault, DeviceHash, DeviceKey, DeviceResult, DeviceVerdict, Failure,
@@ -118,7 +118,7 @@ impl Worker {
     /// The answer to a submit was lost.
     fn on_silence(&mut self, now: Now, ix: BatchIx, account: AccountIx, reason: &str) {
         self.lost_answers += 1;
-        let is_blamed = self.suspect(ix, reason);
+        let is_blamed = self.suspect(ix, Manner::Silent, reason);
         self.leave_refusal(ix, true);
         let is_hasty = mutant::is(Mutant::NoGrace);
         let grace = if is_hasty { Duration::ZERO } else { self.options.ambiguous_grace };

@@ -6,7 +6,7 @@ use crate::engine::account::{AccountIx, Kind};
 use crate::engine::backoff::backoff;
 use crate::engine::guard::{Holder, stale};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
-use crate::engine::suspicion::Suspicion;
+use crate::engine::suspicion::{Manner, Suspicion};
 use crate::engine::{CallNumber, Effect, GuardMode, Now};
 use crate::model::{
     Action, CallFailure, Command, DeviceFault, DeviceState, Failure, FailureCode, Status,
@@ -128,7 +128,9 @@ impl Worker {
                 | CallFailure::Forbidden { reason, .. },
             ) => {
                 let answered = self.account(account).answered[Kind::Lookup as usize];
-                suspicion.fail(answered, reason);
+                let is_forbidden = matches!(&result, Err(CallFailure::Forbidden { .. }));
+                let manner = if is_forbidden { Manner::Forbidden } else { Manner::Silent };
+                suspicion.fail(answered, manner, reason);
                 // Other devices can be looked up all the while.
                 if suspicion.strikes >= LOOKUP_STRIKES && suspicion.failures >= LOOKUP_TRIES {
                     let said = suspicion.said;

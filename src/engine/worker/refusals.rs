@@ -8,7 +8,7 @@ use crate::engine::backoff::backoff;
 use crate::engine::batch::{BatchIx, Phase};
 use crate::engine::batcher::Batcher;
 use crate::engine::mutant::{self, Mutant};
-use crate::engine::suspicion::{BLIND_MAX, DOUBTS_MAX, PARTS, Suspicion, TRIES};
+use crate::engine::suspicion::{BLIND_MAX, DOUBTS_MAX, Manner, PARTS, Suspicion, TRIES};
 use crate::model::{DeviceFault, Named};
 
 use super::Worker;
@@ -58,7 +58,7 @@ impl Worker {
         fault: &DeviceFault,
         reason: &str,
     ) {
-        let is_blamed = self.suspect(ix, reason);
+        let is_blamed = self.suspect(ix, Manner::Forbidden, reason);
         self.set_suspect(ix, true);
         let Some(batch) = self.batches.get(&ix) else { return };
         let (account, failures, items) =
@@ -96,7 +96,7 @@ impl Worker {
     pub(super) fn is_alone_refused(&mut self, ix: BatchIx, reason: &str) -> bool {
         let Some(batch) = self.batches.get_mut(&ix) else { return false };
         let state = &self.accounts[usize::from(batch.account.0)];
-        batch.suspicion.fail(state.answered[Kind::Poll as usize], reason);
+        batch.suspicion.fail(state.answered[Kind::Poll as usize], Manner::Forbidden, reason);
         batch.suspicion.strikes > 0
     }
 

@@ -9,7 +9,9 @@ use crate::engine::batch::{BatchIx, Phase};
 use crate::engine::lane::LanePhase;
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
-use crate::engine::suspicion::{BLIND_MAX, LOOKED_UP_MAX, PARTS, PROBES_MAX, TRIES, TRIES_BLAMED};
+use crate::engine::suspicion::{
+    BLIND_MAX, LOOKED_UP_MAX, Manner, PARTS, PROBES_MAX, TRIES, TRIES_BLAMED,
+};
 use crate::engine::{Mono, Now};
 use crate::model::{Action, Failure, FailureCode, Partition, Status};
 
@@ -29,10 +31,10 @@ enum Step {
 
 impl Worker {
     /// A submit failed in a way that may be the batch's own fault. Tells whether others say so.
-    pub(super) fn suspect(&mut self, ix: BatchIx, said: &str) -> bool {
+    pub(super) fn suspect(&mut self, ix: BatchIx, manner: Manner, said: &str) -> bool {
         let Some(batch) = self.batches.get_mut(&ix) else { return false };
         let state = &self.accounts[usize::from(batch.account.0)];
-        batch.suspicion.fail(state.answered[Kind::Submit as usize], said);
+        batch.suspicion.fail(state.answered[Kind::Submit as usize], manner, said);
         batch.suspicion.strikes > 0 && !mutant::is(Mutant::AccountBlamed)
     }
 
