@@ -145,8 +145,15 @@ fn first_behind(from: i64, end: i64, fails: impl Fn(i64) -> Option<bool>) -> Opt
     (high > from).then_some(high)
 }
 
-/// The trouble, with where the partition can be read again. Brokers give a batch as a whole, from
-/// whichever offset in it is asked for, so all of them fail in the same words.
+/// Whether these words of librdkafka name a batch by its own first offset: then all offsets of it
+/// fail in the same words, and no other batch does. Other words name the offset that was asked for,
+/// or none: with them, readable records between two damaged places would not be seen.
+fn name_their_batch(reason: &str) -> bool {
+    ["Decompression (codec ", "MessageSet at offset "].iter().any(|words| reason.contains(words))
+}
+
+/// The trouble, with where the partition can be read again if that can be found for certain.
+/// Brokers give a batch as a whole, from whichever offset in it is asked for.
 fn with_next(eye: &Eye, trouble: Trouble, known: &[Trouble]) -> Trouble {
     let Trouble::Unreadable { partition, position, reason, .. } = &trouble else { return trouble };
     // It was looked for already.
@@ -157,7 +164,8 @@ fn with_next(eye: &Eye, trouble: Trouble, known: &[Trouble]) -> Trouble {
     if let Some(known) = known.iter().find(is_same) {
         return known.clone();
     }
-    let next = eye.end(partition).and_then(|end| {
+    let end = name_their_batch(reason).then(|| eye.end(partition)).flatten();
+    let next = end.and_then(|end| {
         first_behind(*position, end, |offset| match eye.partition(partition, Some(offset)) {
             Found::Unknown => None,
             Found::Readable => Some(false),
@@ -288,6 +296,26 @@ mod tests {
         }
         assert_eq!(first_behind(0, 95, |_| None), None, "no answer is no news");
         assert_eq!(first_behind(7, 7, |_| Some(true)), None, "there is nothing behind it");
+    }
+
+    #[test]
+    fn only_words_that_name_a_batch_tell_it_from_others() {
+        for reason in [
+            "Decompression (codec 0x4) of message at 17 of 8410 bytes failed: Local: Invalid \
+             compressed data",
+            "MessageSet at offset 17 (120 bytes) failed CRC32C check (original 0x1 != 0x2)",
+        ] {
+            assert!(name_their_batch(reason), "{reason}");
+        }
+        for reason in [
+            "Fetch from broker 1 failed: Broker: Invalid message",
+            "Fetch from broker 1 failed at offset 18 (leader epoch 0): Broker: Invalid message",
+            "Message at offset 18 might be too large to fetch, try increasing \
+             receive.message.max.bytes",
+            "",
+        ] {
+            assert!(!name_their_batch(reason), "{reason}");
+        }
     }
 
     #[test]
