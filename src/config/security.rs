@@ -10,8 +10,8 @@ use super::mistakes::hint;
 use super::values::Property;
 
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
-/// Those of librdkafka that are built in. `GSSAPI` (Kerberos) is not, and nothing here gets tokens for
-/// `OAUTHBEARER`.
+/// Those of librdkafka that are built in. `GSSAPI` (Kerberos) is not, and nothing here gets tokens
+/// for `OAUTHBEARER`.
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// What is wrong with a property.

@@ -16,8 +16,8 @@ const HEADER_FRAME_BYTES: usize = 10;
 const NOTES_BYTES: usize = 256;
 /// Of the reason of a dead letter that has dropped all else.
 const REASON_BYTES: usize = 256;
-/// Headers of the record that a dead letter keeps at most. More than about 100,000 of them are read as
-/// none by clients of librdkafka, so that nothing would say why the letter is there.
+/// Headers of the record that a dead letter keeps at most. More than about 100,000 of them are read
+/// as none by clients of librdkafka, so that nothing would say why the letter is there.
 const HEADERS_MAX: usize = 10_000;
 /// How long the texts of an outcome may be, ever shorter. With the last, the record has a
 /// few kilobytes.
