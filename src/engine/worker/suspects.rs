@@ -2,10 +2,11 @@
 //! taken apart, and at last the device at fault is set aside (I15). `suspicion` says by what
 //! evidence.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::account::{AccountIx, Kind};
-use crate::engine::batch::{BatchIx, Phase};
+use crate::engine::batch::{BatchIx, LanePart, Phase};
 use crate::engine::lane::LanePhase;
 use crate::engine::mutant::{self, Mutant};
 use crate::engine::slots::{SlotIx, SlotRef, Stage};
@@ -231,17 +232,27 @@ impl Worker {
         let (suspicion, depth) = (batch.suspicion.of_part(), batch.depth.saturating_add(1));
         let (looked, refusal) = (batch.looked, batch.refusal);
         self.tell_split(ix, parts.len());
+        let mut resolved = BTreeMap::new();
         if !mutant::is(Mutant::RejectedRecordKept) {
             // The next owner of a lane that goes has to know that its commands may have been sent.
             let stays = |lane: &Partition| {
                 self.lanes.get(lane).is_some_and(|lane| lane.phase != LanePhase::Closing)
             };
-            let lanes = lanes.keys().filter(|lane| !is_ambiguous || stays(lane));
-            self.commit.ended.extend(lanes.map(|lane| (*lane, id)));
+            for (lane, part) in lanes.into_iter().filter(|(lane, _)| !is_ambiguous || stays(lane)) {
+                // What of it is published stays known for as long as the watermark is below.
+                if part.decided.is_empty() {
+                    self.commit.ended.insert((lane, id));
+                } else {
+                    resolved.insert(lane, LanePart { open: Vec::new(), ..part });
+                }
+            }
         }
-        self.with_batch(ix, |batch| batch.waiting = 0);
+        let is_over = resolved.is_empty();
+        self.with_batch(ix, |batch| (batch.waiting, batch.lanes) = (0, resolved));
         self.finish_batch(ix);
-        self.batches.remove(&ix);
+        if is_over {
+            self.batches.remove(&ix);
+        }
         self.split += 1;
         let mut made = Vec::with_capacity(parts.len());
         for part in parts.into_iter().filter(|part| !part.is_empty()) {

@@ -144,8 +144,9 @@ fn at_time(
 }
 
 /// The first committed record of each partition of a topic at or behind a place; none if there is
-/// none any more. A partition that cannot be read there, for a missing right or a batch that cannot
-/// be unpacked, is left out: it must not hold up the others, and whoever goes on to read it says so.
+/// none any more. A partition that cannot be read there, for a missing right or a batch that
+/// cannot be unpacked, is left out: it must not hold up the others, and whoever goes on to read it
+/// says so.
 fn records_at(
     readers: &Readers,
     topic: &str,
