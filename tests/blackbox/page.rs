@@ -244,6 +244,8 @@ fn old_command(received: Timestamp) -> Value {
     let sample = std::fs::read_to_string("schemas/examples/command.claim.json").unwrap();
     let mut command: Value = serde_json::from_str(&sample).unwrap();
     command["receivedAt"] = json!(received.to_string());
+    // Of a version that did not say for whom a command is.
+    command.as_object_mut().unwrap().remove("for");
     command
 }
 
