@@ -69,6 +69,8 @@ pub(crate) struct Checks {
 
 /// Others than the culprit have their outcomes so long after everything else works.
 const OTHERS_WITHIN: u64 = 6 * 3_600 * 1_000_000_000;
+/// Others come for so long: the last of them have time to be done as well.
+pub(crate) const OTHERS_FOR: u64 = OTHERS_WITHIN / 6 * 5;
 
 impl World {
     pub(crate) fn check_contents(&mut self, contents: &Transaction) {

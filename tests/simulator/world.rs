@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use zerotouch_worker::engine::{Input, Transaction};
 use zerotouch_worker::sandbox::{self, State};
 
-use crate::checks::Checks;
+use crate::checks::{Checks, OTHERS_FOR};
 use crate::counts::Counts;
 use crate::http::HttpCall;
 use crate::kafka::{Fate, Kafka, Mark, Meta};
@@ -427,7 +427,8 @@ impl World {
 
     /// With nothing else to compare with, a worker rightly waits: so others come now and then.
     fn on_traffic(&mut self, number: u64) {
-        if self.unsettled().is_none() {
+        let is_over = |since: u64| self.now > since + OTHERS_FOR;
+        if self.unsettled().is_none() || self.checks.working_since.is_some_and(is_over) {
             return;
         }
         let accounts = self.plan.engine.accounts.len() as u64;
