@@ -65,7 +65,6 @@ mutants! {
     AccountBlamed: "a refusal without a reason is the account's, though others are accepted",
     OutageBlamed: "a device is given up though nothing else is accepted either",
     SuspectsUnseen: "an unclaim whose answer was lost is sent again without a look",
-    DoubtForgotten: "the parts of a batch whose answer was lost are taken for new",
 }
 
 #[cfg(feature = "mutants")]

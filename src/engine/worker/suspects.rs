@@ -227,7 +227,7 @@ impl Worker {
         let (id, lanes) = (batch.id, std::mem::take(&mut batch.lanes));
         let (account, action) = (batch.account, batch.action);
         // The ledger tells a lost answer by the second attempt.
-        let is_ambiguous = batch.ambiguous && !mutant::is(Mutant::DoubtForgotten);
+        let is_ambiguous = batch.ambiguous;
         let sends = if is_ambiguous { batch.sends } else { 0 };
         let (suspicion, depth) = (batch.suspicion.of_part(), batch.depth.saturating_add(1));
         let (looked, refusal) = (batch.looked, batch.refusal);
@@ -252,6 +252,10 @@ impl Worker {
         self.finish_batch(ix);
         if is_over {
             self.batches.remove(&ix);
+        }
+        // What is left of the whole is for the ledger: nothing waits in it any more.
+        for name in parts.iter().flatten() {
+            self.slots[name.ix].batch = BatchIx::NONE;
         }
         self.split += 1;
         let mut made = Vec::with_capacity(parts.len());
