@@ -105,10 +105,16 @@ fn failures(world: &World) -> Vec<String> {
     failures
 }
 
-/// The check names exactly this, and nothing else.
+/// The check names exactly this, and nothing else, once the broker knows what was granted.
 fn check_names(world: &World, words: &str) {
-    let failures = failures(world);
-    assert!(failures.len() == 1 && failures[0].contains(words), "{words}: {failures:#?}");
+    let mut last = Vec::new();
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wait_for(words, SOON, || {
+            last = failures(world);
+            (last.len() == 1 && last[0].contains(words)).then_some(())
+        });
+    }));
+    assert!(found.is_ok(), "{words}: {last:#?}");
 }
 
 fn works(world: &mut World, admin: &Admin) {
